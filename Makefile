@@ -1,0 +1,74 @@
+# `make` alone lists what there is. Everything happens in this folder: .venv/ holds the packages, var/ the data.
+
+# Tried in this order; the first that is new enough is taken. Name another one with `make run PYTHON=/path/to/python`.
+PYTHON ?= python3 python3.13 python3.12 python3.11
+VENV_PYTHON = .venv/bin/python
+PYTEST = $(VENV_PYTHON) -m pytest -n auto $(PYTEST_ARGS)
+
+.DEFAULT_GOAL = help
+.PHONY: help run test check lock clean
+
+help:
+	@echo "make run     Run everything on this machine: nothing to install, PORT=8000"
+	@echo "make test    Run the tests on PostgreSQL and on SQLite; PYTEST_ARGS='-k outbox' for some of them"
+	@echo "make check   Format, lint, types, imports, migrations, deployment settings, API schema"
+	@echo "make lock    Compile requirements/*.txt again; UV_ARGS=--upgrade for newer versions"
+	@echo "make clean   Remove .venv/ and caches; the data in var/ stays"
+
+run: .venv/embedded.stamp
+	@exec $(VENV_PYTHON) manage.py up
+
+# Both legs run, whatever becomes of the first.
+test: .venv/dev.stamp
+	@status=0; \
+	$(PYTEST) || status=1; \
+	TEST_DATABASE=sqlite $(PYTEST) || status=1; \
+	exit $$status
+
+# Settings as in production, with keys that are made here and forgotten.
+check: export PUBLIC_URL = https://sms.example.org
+check: export DATABASE_URL = postgres://linkit@127.0.0.1:5432/linkit
+check: export REDIS_URL = redis://127.0.0.1:6379/0
+check: .venv/dev.stamp
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m ruff check
+	SECRET_KEY=types FIELD_ENCRYPTION_KEYS=types $(VENV_PYTHON) -m mypy
+	.venv/bin/lint-imports --no-logo
+	@SECRET_KEY=`$(VENV_PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'`; \
+	FIELD_ENCRYPTION_KEYS=`$(VENV_PYTHON) -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`; \
+	export SECRET_KEY FIELD_ENCRYPTION_KEYS; \
+	set -ex; \
+	DATABASE_URL=sqlite://:memory: $(VENV_PYTHON) manage.py makemigrations --check --dry-run; \
+	$(VENV_PYTHON) manage.py check --deploy --fail-level WARNING; \
+	$(VENV_PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# The others are held to what base says, so that .venv/ can go from one to the other.
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv, https://docs.astral.sh/uv/" >&2; exit 1; }
+	@constraint=; \
+	for name in base embedded production dev e2e; do \
+		echo "requirements/$$name.txt"; \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+			$(UV_ARGS) $$constraint requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+		constraint="-c requirements/base.txt"; \
+	done
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that this file, as it is now, is installed.
+.venv/%.stamp: requirements/%.txt | $(VENV_PYTHON)
+	@echo "Installing $< into .venv"
+	@$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(VENV_PYTHON) -m ensurepip >/dev/null
+	@$(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r $<
+	@touch $@
+
+$(VENV_PYTHON):
+	@for python in $(PYTHON); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		"$$python" -m venv --clear .venv && exit 0; \
+		rm -rf .venv; exit 1; \
+	done; \
+	echo "Linkit SMS needs Python 3.11 or newer; tried: $(PYTHON). Name yours with PYTHON=/path/to/python" >&2; \
+	exit 1
