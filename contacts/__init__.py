@@ -1,0 +1,1 @@
+"""Contacts, custom attributes, template rendering and the single SMS. The contacts issue fills this."""

@@ -1,0 +1,430 @@
+"""Organizations, people, API keys and the audit trail in the console."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from zoneinfo import available_timezones
+
+import phonenumbers
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.admin import UserAdmin as StockUserAdmin
+from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
+from django.db.models import Field, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_variables
+
+from linkit import clock, tokens
+from linkit.markup import badge, ltr, moment
+from linkit.models import ApiKey, Membership, Organization, Token, User
+from linkit.permissions import Scope
+from linkit.tenancy import ConsoleAdmin, OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, reach
+from linkit.widgets import LocalDateTimeInput
+
+# Roles decide here, not groups.
+admin.site.unregister(Group)
+
+
+# --- organizations --------------------------------------------------------------------------------------------
+
+
+@cache
+def _time_zones() -> list[tuple[str, str]]:
+    return [(name, name.replace("_", " ")) for name in sorted(available_timezones())]
+
+
+@cache
+def _regions() -> list[tuple[str, str]]:
+    return [
+        (region, f"{region} (+{phonenumbers.country_code_for_region(region)})")
+        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+    ]
+
+
+def _plain_choice(field: Any) -> Any:
+    """Return the field without the links that add and change its choices in windows of their own."""
+    for link in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
+        if hasattr(field.widget, link):
+            setattr(field.widget, link, False)
+    return field
+
+
+class MembershipInline(admin.TabularInline):
+    """The people of an organization, on its page; for superusers only, as the list of people is."""
+
+    model = Membership
+    extra = 0
+    fields = ["user", "role"]
+    verbose_name_plural = "people"
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        return _plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
+
+
+@admin.register(Organization)
+class OrganizationAdmin(TenantAdmin):
+    organization_path = "pk"
+    change_scope = Scope.MANAGE
+    section, position = Section.ACCESS, 10
+    list_display = ["name", "default_region", "time_zone", "is_active"]
+    list_filter = ["is_active"]
+    search_fields = ["name"]
+    fields = ["name", "default_region", "time_zone", "is_active"]
+    empty_message = "You are a member of no active organization. An administrator can add you to one."
+
+    def organization_id_of(self, obj: Organization) -> Any:
+        return obj.pk
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return reach(request).is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return reach(request).is_superuser
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        return [MembershipInline] if reach(request).is_superuser else []
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # Names are unique on the platform, so a try at one would tell who else is here.
+        return [] if reach(request).is_superuser else ["name", "is_active"]
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        choices = {"time_zone": _time_zones, "default_region": _regions}.get(db_field.name)
+        if choices is None:
+            return super().formfield_for_dbfield(db_field, request, **kwargs)
+        return forms.ChoiceField(choices=choices(), initial=db_field.default, help_text=db_field.help_text)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """Only an organization that never worked is deleted. The stock page would list every message first."""
+        kept = [str(relation) for each in objs for relation in _history(each)]
+        return [str(each) for each in objs], {"organizations": len(objs)}, set(), kept
+
+
+def _history(organization: Organization) -> list[str]:
+    """Return what the organization has that its deletion would take along, people and keys apart."""
+    found = []
+    for relation in Organization._meta.related_objects:
+        model = relation.related_model
+        if model in (Membership, Token):
+            continue
+        if model._base_manager.filter(**{relation.field.name: organization}).exists():
+            found.append(f"{model._meta.verbose_name_plural}; switch the organization off instead")
+    return found
+
+
+# --- people ---------------------------------------------------------------------------------------------------
+
+
+class _OneAddress:
+    """An e-mail address is one person, whatever its capitals."""
+
+    cleaned_data: dict[str, Any]
+    instance: User
+
+    def clean_email(self) -> str:
+        address = User.objects.normalize_email(self.cleaned_data["email"])
+        if User.objects.exclude(pk=self.instance.pk).filter(email__iexact=address).exists():
+            raise forms.ValidationError("Somebody has this e-mail address already.")
+        return address
+
+
+class NewUserForm(_OneAddress, BaseUserCreationForm):
+    class Meta:
+        model = User
+        fields = ["email", "name", "is_staff"]
+
+
+class UserForm(_OneAddress, UserChangeForm):
+    class Meta:
+        model = User
+        fields = ["email", "name", "password", "is_active", "is_staff", "is_superuser"]
+
+
+class UserMembershipInline(MembershipInline):
+    fields = ["organization", "role"]
+    verbose_name_plural = "organizations"
+
+
+@admin.register(User)
+class UserAdmin(ConsoleAdmin, StockUserAdmin):
+    """People; superusers only, because a list of people would show other tenants' people."""
+
+    section, position = Section.ACCESS, 30
+    hidden_lookups = ["password"]
+    form, add_form = UserForm, NewUserForm
+    inlines = [UserMembershipInline]
+    list_display = ["email", "name", "is_active", "is_staff", "is_superuser", "last_login"]
+    list_filter = ["is_active", "is_staff", "is_superuser"]
+    search_fields = ["email", "name"]
+    ordering = ["email"]
+    filter_horizontal = []
+    readonly_fields = ["last_login", "created_at"]
+    fieldsets = [
+        (None, {"fields": ["email", "name", "password"]}),
+        ("Access", {"fields": ["is_active", "is_staff", "is_superuser"]}),
+        ("Times", {"fields": ["created_at", "last_login"]}),
+    ]
+    add_fieldsets = [(None, {"fields": ["email", "name", "is_staff", "password1", "password2"]})]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # the audit trail would go with the person; switch them off instead
+
+
+@admin.register(Membership)
+class MembershipAdmin(ConsoleAdmin):
+    section, position = Section.ACCESS, 40
+    list_display = ["user", "organization", "role", "created_at"]
+    list_filter = ["role", OrganizationFilter]
+    list_select_related = ["user", "organization"]
+    search_fields = ["user__email", "organization__name"]
+    fields = ["user", "organization", "role"]
+    add_label = "Add a member"
+    empty_message = "Nobody is a member of anything. Add a membership to let somebody work for an organization."
+
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        return _plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
+
+
+# --- API keys -------------------------------------------------------------------------------------------------
+
+_SCOPE_WORDS = {
+    Scope.READ: "read: see apps, messages and logs",
+    Scope.SEND: "send: send and queue messages",
+    Scope.MANAGE: "manage: install and change apps",
+}
+
+
+class KeyForm(forms.Form):
+    """A new API key. The secret is made on saving."""
+
+    organization = forms.ModelChoiceField(Organization.objects.none(), empty_label=None)
+    name = forms.CharField(max_length=120, help_text="What this key is for, such as web shop.")
+    scopes = forms.MultipleChoiceField(
+        label="It may",
+        choices=[(scope, _SCOPE_WORDS[Scope(scope)]) for scope in Scope.for_keys()],
+        initial=[Scope.READ, Scope.SEND],
+        widget=forms.CheckboxSelectMultiple,
+    )
+    is_test = forms.BooleanField(
+        label="Test key",
+        required=False,
+        help_text="Everything it sends goes to the sandbox: nothing leaves, nothing is charged.",
+    )
+    expires_at = forms.DateTimeField(
+        label="Expires",
+        required=False,
+        widget=LocalDateTimeInput,
+        help_text="Empty: never. A key can be revoked any time.",
+    )
+
+    def __init__(self, *args: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chooser = self.fields["organization"]
+        assert isinstance(chooser, forms.ModelChoiceField)
+        chooser.queryset = organizations
+        if len(only := list(organizations[:2])) == 1:
+            chooser.initial, chooser.widget = only[0], forms.HiddenInput()
+
+    def clean_expires_at(self) -> Any:
+        moment = self.cleaned_data["expires_at"]
+        if moment is not None and moment <= clock.now():
+            raise forms.ValidationError("This moment has passed.")
+        return moment
+
+
+class KeyStateFilter(admin.SimpleListFilter):
+    """Keys that open the door, unless another choice is made."""
+
+    title = "state"
+    parameter_name = "state"
+    _OVER = Q(revoked_at__isnull=False) | Q(expires_at__lte=Now())
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("over", "Revoked or expired"), ("all", "All")]
+
+    def choices(self, changelist: Any) -> Any:
+        first, *others = super().choices(changelist)
+        return [{**first, "display": "In use"}, *others]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "all":
+                return queryset
+            case "over":
+                return queryset.filter(self._OVER)
+        return queryset.exclude(self._OVER)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(TenantAdmin):
+    """API keys: made and revoked, never changed. A secret is shown in the answer that makes it and nowhere else."""
+
+    view_scope = add_scope = Scope.KEYS
+    section, position = Section.ACCESS, 20
+    hidden_lookups = ["digest"]
+    empty_message = "No API key is in use. Add one for each program that calls the API."
+    list_display = ["name", "organization", "visible_prefix", "may", "kind_of_key", "last_used", "expires", "state"]
+    list_filter = [KeyStateFilter, ("is_test", admin.BooleanFieldListFilter), OrganizationFilter]
+    list_select_related = ["organization"]
+    search_fields = ["name", "prefix"]
+    actions = ["revoke_chosen"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).filter(kind=Token.Kind.API_KEY)  # sessions are nobody's to see
+
+    def get_urls(self) -> list[URLPattern]:
+        revoke = self.admin_site.admin_view(self.revoke_view)
+        return [path("<uuid:object_id>/revoke/", revoke, name="linkit_apikey_revoke"), *super().get_urls()]
+
+    @admin.display(description="Begins with", ordering="prefix")
+    def visible_prefix(self, key: ApiKey) -> SafeString:
+        return ltr(f"{key.prefix}…")
+
+    @admin.display(description="May")
+    def may(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    @admin.display(description="Kind", ordering="is_test")
+    def kind_of_key(self, key: ApiKey) -> SafeString:
+        return badge("Test", "test") if key.is_test else badge("Live", "plain")
+
+    @admin.display(description="Last used", ordering="last_used_at")
+    def last_used(self, key: ApiKey) -> SafeString:
+        return moment(key.last_used_at)
+
+    @admin.display(description="Expires", ordering="expires_at")
+    def expires(self, key: ApiKey) -> SafeString:
+        return moment(key.expires_at)
+
+    @admin.display(description="State")
+    def state(self, key: ApiKey) -> SafeString:
+        if key.revoked_at:
+            return badge("Revoked", "off")
+        if key.expires_at and key.expires_at <= timezone.now():
+            return badge("Expired", "off")
+        return badge("In use", "good")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return self.is_allowed(request, Scope.KEYS)
+
+    @sensitive_variables("secret")
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse | TemplateResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        organizations = reach(request).organizations(Scope.KEYS)
+        form = KeyForm(request.POST or None, organizations=organizations)
+        if not form.is_valid():
+            return self.page(request, "linkit/api_key_add.html", {"title": "Add API key", "form": form})
+        key, secret = tokens.issue_api_key(created_by=_person(request), **form.cleaned_data)
+        kind = "test" if key.is_test else "live"
+        made = ApiKey.objects.get(pk=key.pk)
+        self.note(request, made, f"Made a {kind} key that may {', '.join(made.scopes)}.", flag=ADDITION)
+        context = {
+            "title": "Your new API key",
+            "key": made,
+            "secret": secret,
+            "can_send": Scope.SEND in made.scopes,
+            "public_url": settings.PUBLIC_URL,
+        }
+        response = self.page(request, "linkit/api_key_made.html", context)
+        # The secret is in this one answer: not in a URL, a cookie, a session or any cache.
+        response.headers["Cache-Control"] = "no-store, private"
+        return response
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse | TemplateResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        key = self.fetch(request, object_id)
+        if key is None:
+            return self.missing(request, object_id)
+        context = {
+            "title": str(key),
+            "key": key,
+            "original": key,
+            "kind": self.kind_of_key(key),
+            "state": self.state(key),
+        }
+        return self.page(request, "linkit/api_key.html", context)
+
+    def revoke_view(self, request: HttpRequest, object_id: Any) -> HttpResponse | TemplateResponse:
+        key = self.fetch(request, str(object_id))
+        if key is None:
+            return self.missing(request, str(object_id))
+        if request.method != "POST":
+            return self._confirm(request, [key], reverse("admin:linkit_apikey_change", args=[key.pk]))
+        self._revoke(request, [key])
+        return HttpResponseRedirect(reverse("admin:linkit_apikey_change", args=[key.pk]))
+
+    @admin.action(description="Revoke the chosen keys", permissions=["revoke"])
+    def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> TemplateResponse | None:
+        if "confirmed" not in request.POST:
+            return self._confirm(request, list(queryset), request.get_full_path(), action="revoke_chosen")
+        self._revoke(request, list(queryset))
+        return None
+
+    def _confirm(self, request: HttpRequest, keys: list[ApiKey], back: str, action: str = "") -> TemplateResponse:
+        context = {"title": "Revoke?", "keys": keys, "back": back, "action": action, "box": ACTION_CHECKBOX_NAME}
+        return self.page(request, "linkit/api_key_revoke.html", context)
+
+    def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
+        live = [key for key in keys if key.revoked_at is None]
+        for key in live:
+            tokens.revoke(key)
+            self.note(request, key, "Revoked.")
+        names = ", ".join(str(key) for key in live)
+        if live:
+            self.message_user(request, f"Revoked: {names}. Programs that use it are refused from now on.")
+        else:
+            self.message_user(request, "Nothing to do: already revoked.", messages.WARNING)
+
+
+def _person(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # the console's frame lets nobody else in
+    return request.user
+
+
+# --- audit ----------------------------------------------------------------------------------------------------
+
+
+@admin.register(LogEntry)
+class AuditAdmin(ReadOnlyAdmin):
+    """Who did what in the console, over all organizations; superusers only. Each row's page has its own history."""
+
+    section, position = Section.ACCESS, 90
+    list_title = "Audit trail"
+    list_display = ["when", "user", "thing", "what"]
+    list_display_links = None
+    list_select_related = ["user", "content_type"]
+    list_filter = ["action_time"]
+    search_fields = ["user__email", "object_repr"]
+    empty_message = "Nothing has been done in the console yet."
+
+    @admin.display(description="Time", ordering="action_time")
+    def when(self, entry: LogEntry) -> SafeString:
+        return moment(entry.action_time)
+
+    @admin.display(description="Of what")
+    def thing(self, entry: LogEntry) -> str:
+        kind = entry.content_type.name if entry.content_type else ""
+        return f"{kind}: {entry.object_repr}"
+
+    @admin.display(description="Done")
+    def what(self, entry: LogEntry) -> str:
+        return entry.get_change_message()

@@ -1,0 +1,101 @@
+"""Pages of lists in v1: `{data, count, total_count, page, limit, has_next, meta}`."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from linkit.errors import InvalidInput
+
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+COUNT_CAP = 10_000  # counting further costs more than anybody gains
+MAX_PAGE = 100_000
+
+
+def count_up_to_cap(rows: QuerySet[Any]) -> int:
+    """Return how many rows there are; anything above COUNT_CAP means more."""
+    return rows.order_by().values("pk")[: COUNT_CAP + 1].count()
+
+
+class PageLimitPagination(BasePagination):
+    """`page` from 1, `limit` up to 100 (more is taken as 100), `sort=field` or `-field` of the view's `sort_fields`."""
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        self.page = _whole(request, "page", default=1, most=MAX_PAGE)
+        self.limit = _whole(request, "limit", default=DEFAULT_LIMIT, most=MAX_PAGE)
+        self.limit = min(self.limit, MAX_LIMIT)
+        queryset = queryset.order_by(*_order(request, view))
+        start = (self.page - 1) * self.limit
+        rows = list(queryset[start : start + self.limit + 1])
+        self.has_next = len(rows) > self.limit
+        counted = count_up_to_cap(queryset)
+        self.is_capped = counted > COUNT_CAP
+        self.total = min(counted, COUNT_CAP)
+        return rows[: self.limit]
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(
+            {
+                "data": data,
+                "count": len(data),
+                "total_count": self.total,
+                "page": self.page,
+                "limit": self.limit,
+                "has_next": self.has_next,
+                "meta": {"total_is_capped": True} if self.is_capped else {},
+            }
+        )
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        properties = {
+            "data": schema,
+            "count": {"type": "integer", "description": "Rows in this answer.", "example": 1},
+            "total_count": {"type": "integer", "description": f"Exact up to {COUNT_CAP:,}.", "example": 1},
+            "page": {"type": "integer", "example": 1},
+            "limit": {"type": "integer", "example": DEFAULT_LIMIT},
+            "has_next": {"type": "boolean", "example": False},
+            "meta": {"type": "object", "additionalProperties": True, "example": {}},
+        }
+        return {"type": "object", "required": list(properties), "properties": properties}
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        fields = getattr(view, "sort_fields", {})
+        choices = [name for field in fields for name in (field, f"-{field}")]
+        number = {"in": "query", "required": False}
+        parameters: list[dict[str, Any]] = [
+            {**number, "name": "page", "schema": {"type": "integer", "minimum": 1, "default": 1}},
+            {
+                **number,
+                "name": "limit",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            },
+        ]
+        if choices:
+            parameters.append({**number, "name": "sort", "schema": {"type": "string", "enum": choices}})
+        return parameters
+
+
+def _whole(request: Request, name: str, *, default: int, most: int) -> int:
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise InvalidInput(f"{name} must be a whole number from 1 to {most:,}.", fields={name: ["Not a valid number."]})
+    return int(text)
+
+
+def _order(request: Request, view: Any) -> list[str]:
+    """Return the ordering asked for, else the view's `default_sort`.
+
+    `sort_fields` maps public names to a column, or to several of which the later ones break ties.
+    """
+    fields: dict[str, str | tuple[str, ...]] = getattr(view, "sort_fields", {}) or {"id": "pk"}
+    wanted = request.query_params.get("sort", "") or getattr(view, "default_sort", f"-{next(iter(fields))}")
+    columns = fields.get(wanted.removeprefix("-"))
+    if columns is None:
+        names = ", ".join(fields)
+        raise InvalidInput(f"sort must be one of: {names}, or one of them after '-'.", fields={"sort": ["Unknown."]})
+    sign = "-" if wanted.startswith("-") else ""
+    return [f"{sign}{column}" for column in (*([columns] if isinstance(columns, str) else columns), "pk")]
