@@ -1,0 +1,1 @@
+"""The App Store: adapters and installations, the SMS log with its attempts, and the slugged API."""

@@ -1,0 +1,1 @@
+"""One module per provider, each made from what that provider publishes."""

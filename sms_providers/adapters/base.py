@@ -1,0 +1,422 @@
+"""What every provider adapter shares: credentials, one call, the four results, and no secret anywhere.
+
+A provider's module says how a request is built and what an answer means. This base sends it once, names transport
+failures, looks codes up, refuses to guess about answers nobody can read, and masks secrets in whatever is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote, quote_plus
+
+import requests
+from django.conf import settings
+
+from linkit import faults
+from sms_providers.results import Fault, Outcome, Result, rejected, unavailable, unknown
+from sms_providers.transport import Budget, MaybeSent, NotSent, Reply, exchange
+
+logger = logging.getLogger(__name__)
+
+MASK = "•••"
+MAX_KEPT_BYTES = 64_000  # of an answer that is kept as JSON
+MAX_KEPT_TEXT = 2000
+MAX_KEPT_DEPTH = 32
+MAX_COST = Decimal(10) ** 6  # what a price column holds, and more than any SMS costs
+COST_GRAIN = Decimal("0.00001")  # its smallest step
+_SHORT_SECRET = 4  # a shorter one is masked as a whole word only, or it would blank out half of every answer
+_MAX_CREDENTIAL = 512
+
+# A provider's codes: what is wrong, a stable reason for programs, a sentence for people.
+ErrorTable = Mapping[str, tuple[Fault, str, str]]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CredentialField:
+    """One thing an operator enters when installing an app."""
+
+    name: str
+    label: str
+    is_secret: bool = False
+    is_required: bool = True
+    help: str = ""
+    pattern: str = ""  # a regular expression for the whole value
+    pattern_help: str = ""  # what the value looks like, said when the pattern does not match
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a provider can do through its adapter."""
+
+    balance: bool = False
+    sender_names: bool = False
+    scheduling: bool = False
+    receipts: bool = False
+    batch_size: int = 1  # recipients of one text in one call
+
+
+@dataclass(frozen=True)
+class Sms:
+    """One message for an adapter. `reference` is our own id, for providers that take a client reference."""
+
+    recipient: str  # E.164
+    text: str
+    sender_id: str = ""
+    send_at: datetime | None = None  # only when the adapter `can_schedule` it
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What is left at the provider: `currency` for money, `unit` for points or messages."""
+
+    amount: Decimal
+    currency: str = ""
+    unit: str = ""
+    note: str = ""  # a warning for the operator, such as an account that is not active
+
+
+class ProviderRefused(Exception):
+    """A question (balance, senders) that got no usable answer. `result` says which of the ways it failed."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(result.message)
+        self.result = result
+
+
+class ProviderAdapter:
+    """One provider's API for one installation.
+
+    A subclass sets the class attributes and implements `build_send`, `read_send` and `read_refusal`, and for its
+    capabilities `fetch_balance` and `fetch_sender_names`. It is made anew for each batch and shared between threads:
+    keep it free of state.
+    """
+
+    slug: ClassVar[str]
+    name: ClassVar[str]
+    origin: ClassVar[str]  # https://host, which SMS_PROVIDER_BASE_URLS may replace
+    credential_fields: ClassVar[tuple[CredentialField, ...]] = ()
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    errors: ClassVar[ErrorTable] = {}
+    sender_field: ClassVar[str] = "sender"  # the credential that names the sender ID of last resort
+    needs_sender: ClassVar[bool] = True
+
+    def __init__(self, credentials: Mapping[str, str], *, default_sender: str = "") -> None:
+        self.config = credentials
+        self.default_sender = default_sender
+
+    # --- for the provider's module to fill ---------------------------------------------------------------
+
+    def build_send(self, sms: Sms) -> requests.Request:
+        """Return the provider call that sends `sms`."""
+        raise NotImplementedError
+
+    def read_send(self, reply: Reply) -> Result:
+        """Say what the answer to a send means: accepted, or what `read_refusal` makes of it."""
+        raise NotImplementedError
+
+    def read_refusal(self, reply: Reply) -> Result:
+        """Say why an answer, to a send or to a question, is not the one hoped for."""
+        return self.by_status(reply)
+
+    def fetch_balance(self, budget: Budget) -> Balance:
+        """Ask for the balance. Raises `ProviderRefused`."""
+        raise NotImplementedError
+
+    def fetch_sender_names(self, budget: Budget) -> list[str]:
+        """Ask for the usable sender IDs. Raises `ProviderRefused`."""
+        raise NotImplementedError
+
+    def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
+        """Whether the provider itself holds a message until `send_at`; if not, we do."""
+        return False
+
+    @classmethod
+    def check_credentials(cls, credentials: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return what is wrong beyond single fields, such as "one of these two", by field name."""
+        return {}
+
+    # --- what the rest of the product calls ----------------------------------------------------------------
+
+    def send(self, sms: Sms, budget: Budget) -> Result:
+        """Send once and say how it ended. Never raises; what is kept of the answer holds no secret."""
+        if self.needs_sender and not self.sender_for(sms):
+            message = "There is no sender ID: name one in the message or in the app. Nothing was sent."
+            return rejected(Fault.SENDER, message, reason="sender_missing")
+        if sms.send_at is not None and not self.capabilities.scheduling:
+            # Whoever calls holds such a message back. Sent now it would be early.
+            return rejected(Fault.OTHER, f"{self.name} cannot hold a message until later. Nothing was sent.")
+        try:
+            request = self.build_send(sms)
+        except Exception as error:
+            self._log("the request could not be built", error)
+            message = "The request to the provider could not be built. Nothing was sent."
+            return rejected(Fault.OTHER, message, reason="bad_request")
+        try:
+            reply = exchange(self._prepared(request), budget)
+        except NotSent as error:
+            if error.reason == "bad_request":  # it would be as bad the next time
+                message = f"The request to {self.name} could not be built. Nothing was sent."
+                return rejected(Fault.OTHER, message, reason=error.reason)
+            return unavailable(message=f"{self.name} could not be reached. Nothing was sent.", reason=error.reason)
+        except MaybeSent as error:
+            return unknown(error.reason, f"{self.name} gave no clear answer. The message may have been sent.")
+        try:
+            result = self.read_send(reply)
+        except Exception as error:
+            # Whatever is in the body, the request left: only an unknown outcome is safe.
+            self._log("the answer could not be read", error)
+            result = self.unreadable(reply)
+        if result.outcome == Outcome.UNKNOWN:
+            result = replace(result, message=f"{result.message} The message may have been sent.")
+        try:
+            return self._complete(result, reply)
+        except Exception as error:
+            # What is known about the message counts; what cannot be kept of the answer does not.
+            self._log("the answer could not be kept", error)
+            return Result(result.outcome, result.fault, result.reason, http_status=reply.status)
+
+    def balance(self, budget: Budget) -> Balance:
+        """Return the balance. Raises `ProviderRefused`, whatever the provider answers."""
+        left, mask = self._asked("balance", lambda: self.fetch_balance(budget)), self._masker()
+        return replace(left, currency=mask(left.currency), unit=mask(left.unit), note=mask(left.note))
+
+    def sender_names(self, budget: Budget) -> list[str]:
+        """Return the usable sender IDs. Raises `ProviderRefused`, whatever the provider answers."""
+        names, mask = self._asked("sender names", lambda: self.fetch_sender_names(budget)), self._masker()
+        return [mask(name) for name in names]
+
+    # --- building requests ---------------------------------------------------------------------------------
+
+    def sender_for(self, sms: Sms) -> str:
+        """Return the sender ID to use: the message's own, else the installation's, else the credentials'."""
+        return sms.sender_id or self.default_sender or self.config.get(self.sender_field, "")
+
+    def url(self, path: str) -> str:
+        """Return the URL of a documented path at this installation's host."""
+        override = settings.SMS_PROVIDER_BASE_URLS.get(self.slug)
+        return (override or self.host()).rstrip("/") + path
+
+    def host(self) -> str:
+        """Return `https://host` for this installation; a provider with a host per account overrides this."""
+        return self.origin
+
+    def ask(self, request: requests.Request, budget: Budget) -> Reply:
+        """Ask the provider something that changes nothing. Raises `ProviderRefused` when no answer comes."""
+        try:
+            return exchange(self._prepared(request), budget)
+        except (NotSent, MaybeSent) as error:
+            message = f"{self.name} could not be reached ({error.reason.replace('_', ' ')})."
+            raise ProviderRefused(unavailable(message=message, reason=error.reason)) from None
+
+    # --- reading answers -----------------------------------------------------------------------------------
+
+    def by_code(self, code: str, reply: Reply, *, said: object = "", **details: Any) -> Result:
+        """Say what one of the provider's own codes means, by `errors`.
+
+        A code that nobody documents is a refusal with the provider's own words, unless the HTTP status says more.
+        """
+        fault, reason, message = self.errors.get(code, (None, "", ""))
+        if fault is Fault.THROTTLED:
+            return unavailable(fault, message, reason=reason, code=code, **details)
+        if reply.status == 429:  # it promises that nothing was processed, whatever the code
+            return self.by_status(reply, code=code, **details)
+        if fault is Fault.PROVIDER_DOWN:
+            # A fault inside the provider, which does not promise that nothing was processed.
+            return unknown(reason, message, fault=fault, code=code, **details)
+        if fault is not None:
+            return rejected(fault, message, reason=reason, code=code, **details)
+        if reply.status in (401, 403) or reply.status >= 500:
+            return self.by_status(reply, code=code, **details)
+        words = f": {said}" if isinstance(said, str) and said else "."
+        return rejected(Fault.OTHER, f"{self.name} refused with code {code}{words}", code=code, **details)
+
+    def by_status(self, reply: Reply, **details: Any) -> Result:
+        """Say what an answer means whose body says nothing: by HTTP status, in doubt unknown."""
+        status = f"HTTP {reply.status}"
+        if reply.status == 401:
+            return rejected(Fault.AUTH, f"{self.name} does not accept the credentials.", **details)
+        if reply.status == 403:
+            message = f"{self.name} denies access to this account or from this address."
+            return rejected(Fault.AUTH, message, reason="access_denied", **details)
+        if reply.status == 429:
+            return unavailable(Fault.THROTTLED, f"{self.name} is throttling. Nothing was sent.", **details)
+        if reply.status >= 500:
+            fault = Fault.PROVIDER_DOWN
+            return unknown(fault.value, f"{self.name} had a fault ({status}).", fault=fault, **details)
+        if reply.status >= 400:
+            return rejected(Fault.OTHER, f"{self.name} refused ({status}).", **details)
+        return self.unreadable(reply)
+
+    def unreadable(self, reply: Reply) -> Result:
+        """The result for an answer that cannot be understood."""
+        return unknown("unreadable_answer", f"{self.name} answered something unexpected (HTTP {reply.status}).")
+
+    def refuse(self, reply: Reply, result: Result | None = None) -> ProviderRefused:
+        """Return the exception for a question that `reply` does not answer."""
+        return ProviderRefused(self._complete(result or self.read_refusal(reply), reply))
+
+    # --- credentials ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def clean_credentials(cls, given: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, list[str]]]:
+        """Return the credentials to store and what is wrong, by field name. No message repeats a value."""
+        known = {field.name: field for field in cls.credential_fields}
+        wrong = {name: [f"{cls.name} has no such field."] for name in given if name not in known}
+        clean: dict[str, str] = {}
+        for name, field in known.items():
+            value = given.get(name)
+            if value is None or value == "":
+                if field.is_required:
+                    wrong[name] = [f"{field.label} is required."]
+            elif not isinstance(value, str):
+                wrong[name] = [f"{field.label} must be text."]
+            elif problem := _problem(field, value):
+                wrong[name] = [problem]
+            else:
+                clean[name] = value
+        if not wrong:
+            wrong = cls.check_credentials(clean)
+        return clean, wrong
+
+    def secrets(self) -> list[str]:
+        """Return the secret values in every spelling in which a request or an answer may carry them."""
+        spellings: set[str] = set()
+        for field in self.credential_fields:
+            value = self.config.get(field.name)
+            if not field.is_secret or not value:
+                continue
+            quoted = {quote(value, safe=""), quote(value), quote_plus(value)}
+            spellings |= {value, html.escape(value), *quoted, *(re.sub("%..", _lower, text) for text in quoted)}
+            for escaped in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+                spellings |= {escaped, escaped.replace("/", "\\/")}
+            spellings |= {base64.b64encode(f"{user}:{value}".encode()).decode() for user in self.config.values()}
+            spellings.add(base64.b64encode(value.encode()).decode())
+        return sorted(spellings, key=len, reverse=True)
+
+    # --- inside --------------------------------------------------------------------------------------------
+
+    def _prepared(self, request: requests.Request) -> requests.Request:
+        headers = {"User-Agent": f"linkit-sms/{settings.VERSION}", "Accept": "application/json"}
+        request.headers = {**headers, **(request.headers or {})}
+        return request
+
+    def _asked(self, what: str, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except ProviderRefused:
+            raise
+        except Exception as error:
+            self._log(f"the answer about its {what} could not be read", error)
+            message = f"{self.name} answered something unexpected about its {what}."
+            raise ProviderRefused(unknown("unreadable_answer", message)) from None
+
+    def _log(self, what: str, error: Exception) -> None:
+        logger.error("%s: %s: %s", self.slug, what, faults.describe(error))
+
+    def _complete(self, result: Result, reply: Reply) -> Result:
+        """Add what every result keeps of the answer, and take every secret out of it."""
+        mask = self._masker()
+        wait = result.retry_after
+        if result.outcome == Outcome.UNAVAILABLE and reply.retry_after is not None:
+            wait = reply.retry_after
+        cost = result.cost
+        return replace(
+            result,
+            raw=_kept(reply, mask),
+            message=mask(result.message)[:500],
+            code=mask(result.code)[:64],
+            provider_message_id=mask(result.provider_message_id)[:128],
+            currency=mask(result.currency)[:8],
+            cost=cost.quantize(COST_GRAIN) if cost is not None and abs(cost) < MAX_COST else None,
+            http_status=reply.status,
+            retry_after=wait,
+        )
+
+    def _masker(self) -> Callable[[Any], Any]:
+        secrets = self.secrets()
+        long = [secret for secret in secrets if len(secret) >= _SHORT_SECRET]
+        short = [rf"\b{re.escape(secret)}\b" for secret in secrets if len(secret) < _SHORT_SECRET]
+
+        def mask(value: Any, depth: int = 0) -> Any:
+            if isinstance(value, str):
+                # NUL and lone surrogates may come in any answer, and no database column takes them.
+                value = value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+                for secret in long:  # in a body of 1 MB much faster than one expression for all
+                    value = value.replace(secret, MASK)
+                return re.sub("|".join(short), MASK, value) if short else value
+            if isinstance(value, dict | list) and depth >= MAX_KEPT_DEPTH:
+                return "…"
+            if isinstance(value, dict):
+                return {mask(key): mask(item, depth + 1) for key, item in value.items()}
+            if isinstance(value, list):
+                return [mask(item, depth + 1) for item in value]
+            if isinstance(value, float) and not math.isfinite(value):
+                return str(value)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                text = str(value)
+                masked = mask(text)
+                return value if masked == text else masked
+            return value
+
+        return mask
+
+
+def _lower(match: re.Match[str]) -> str:
+    return match[0].lower()
+
+
+def _kept(reply: Reply, mask: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what is kept of an answer: its JSON object, or under `raw` other JSON or the beginning of its text."""
+    decoded = reply.json if len(reply.body) <= MAX_KEPT_BYTES else None
+    if isinstance(decoded, dict):
+        return mask(decoded)
+    # Masked before it is cut: the first half of a secret is a secret too.
+    return {"raw": mask(reply.text)[:MAX_KEPT_TEXT] if decoded is None else mask(decoded)}
+
+
+def _problem(field: CredentialField, value: str) -> str:
+    if len(value) > _MAX_CREDENTIAL:
+        return f"{field.label} is longer than {_MAX_CREDENTIAL} characters."
+    if value != value.strip() or not value.isprintable():
+        return f"{field.label} begins or ends with a space, or holds a line break or hidden character."
+    if field.pattern and not re.fullmatch(field.pattern, value):
+        return f"{field.label} does not look right: {field.pattern_help}"
+    return ""
+
+
+def as_decimal(value: Any) -> Decimal | None:
+    """Return a number that may come as a number or as text; None for anything else, or a size nobody means."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    # The exponent bounds what printing it takes: 1e999999 is a number too.
+    return number if number.is_finite() and abs(number.adjusted()) < 20 else None
+
+
+def as_code(value: Any) -> str:
+    """Return a code or an id as text, whether it came as a number or as text; empty for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return ""
+    return str(value).strip()
+
+
+def as_count(value: Any) -> int | None:
+    """Return a number of segments, which may come as text; None when it is none, zero or absurd."""
+    text = as_code(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and int(text) else None

@@ -1,0 +1,216 @@
+"""Taqnyat SMS, API v1 (dev.taqnyat.sa and the official PHP and Python clients, read 2026-01).
+
+Success is HTTP 201. `accepted` and `rejected` look like arrays but are strings. There are no codes for SMS: the HTTP
+status and a short English text are all that says why, so texts are matched by word.
+
+A scheduled time has minutes and no offset; it is Saudi time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import requests
+
+from linkit.phone import msisdn
+from sms_providers.adapters.base import (
+    Balance,
+    Capabilities,
+    CredentialField,
+    ErrorTable,
+    ProviderAdapter,
+    Sms,
+    as_code,
+    as_count,
+    as_decimal,
+)
+from sms_providers.results import Fault, Result, accepted, rejected, unknown
+from sms_providers.transport import Budget, Reply
+
+SAUDI_TIME = ZoneInfo("Asia/Riyadh")
+
+# What a refusal's text is about: the first that fits. Whole words, since "ip" is also in "recipient".
+TEXTS: tuple[tuple[str, Fault, str, str], ...] = (
+    ("balance|credits?", Fault.BALANCE, "insufficient_provider_balance", "The Taqnyat account has not enough balance"),
+    ("senders?|sendername", Fault.SENDER, "sender_not_registered", "The sender name is not approved or not active"),
+    ("recipients?|mobiles?|numbers?", Fault.RECIPIENT, "invalid_recipient", "The number is not valid"),
+    ("ips?|country|account", Fault.AUTH, "account_restricted", "The Taqnyat account is restricted"),
+    ("body|messages?|length", Fault.CONTENT, "content_refused", "The text is not accepted"),
+)
+
+# The published codes belong to the e-mail product, and have been seen in SMS answers once.
+ERRORS: ErrorTable = {
+    "2": (Fault.BALANCE, "insufficient_provider_balance", "The Taqnyat account has not enough balance."),
+    "3": (Fault.BALANCE, "insufficient_provider_balance", "The Taqnyat account has not enough balance."),
+    "14": (Fault.SENDER, "sender_not_registered", "The sender name is not approved or not active."),
+    "15": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
+    "16": (Fault.CONTENT, "content_refused", "The text is not accepted."),
+    "17": (Fault.CONTENT, "content_refused", "The text is not accepted."),
+    "101": (Fault.AUTH, "access_denied", "Sending by API is off for this Taqnyat account."),
+    "102": (Fault.AUTH, "access_denied", "The Taqnyat account does not allow calls from this server's address."),
+    "104": (Fault.AUTH, "bad_credentials", "Taqnyat does not accept the token."),
+}
+
+_BAD_KEY = re.compile(r"invalid\b.*\b(api[ _-]?key|token)|\b(api[ _-]?key|token)\b.*\binvalid", re.IGNORECASE)
+
+
+class TaqnyatSms(ProviderAdapter):
+    slug: ClassVar[str] = "taqnyat-sms"
+    name: ClassVar[str] = "Taqnyat"
+    origin: ClassVar[str] = "https://api.taqnyat.sa"
+    capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True, scheduling=True)
+    errors: ClassVar[ErrorTable] = ERRORS
+    credential_fields: ClassVar[tuple[CredentialField, ...]] = (
+        CredentialField(
+            "bearer_token",
+            "Bearer token",
+            is_secret=True,
+            help="Made in the Taqnyat portal for the SMS service; a WhatsApp token does not work.",
+            pattern="[!-~]+",
+            pattern_help="a token has Latin letters, digits and signs only.",
+        ),
+        CredentialField(
+            "sender",
+            "Sender name",
+            is_required=False,
+            help="For messages that name none. For advertising, the name that ends in -AD.",
+        ),
+    )
+
+    def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
+        return True
+
+    def build_send(self, sms: Sms) -> requests.Request:
+        body: dict[str, Any] = {
+            "recipients": [msisdn(sms.recipient)],
+            "body": sms.text,
+            "sender": self.sender_for(sms),
+        }
+        if sms.reference:
+            body["smsId"] = sms.reference
+        if sms.send_at is not None:
+            body["scheduledDatetime"] = saudi_minute(sms.send_at)
+            if sms.reference:
+                body["deleteId"] = sms.reference  # by which an operator can have Taqnyat cancel it
+        return requests.Request("POST", self.url("/v1/messages"), json=body, headers=self._headers())
+
+    def read_send(self, reply: Reply) -> Result:
+        body = reply.object
+        message_id = as_code(body.get("messageId"))
+        if not reply.is_success or not message_id:
+            return self.read_refusal(reply)
+        taken, refused = numbers(body.get("accepted")), numbers(body.get("rejected"))
+        if refused and taken:
+            # There was one recipient: a yes and a no at once is no answer.
+            message = "Taqnyat answered that the message was both accepted and rejected."
+            return unknown("partly_accepted", message, provider_message_id=message_id)
+        if refused:
+            return rejected(Fault.RECIPIENT, "Taqnyat does not accept the number.", provider_message_id=message_id)
+        cost = as_decimal(body.get("cost"))
+        return accepted(
+            message_id,
+            cost=cost,
+            currency=as_code(body.get("currency")) if cost is not None else "",
+            segment_count=as_count(body.get("msgLength")),
+        )
+
+    def read_refusal(self, reply: Reply) -> Result:
+        reply = _as_its_body_says(reply)
+        code, said = _code_and_text(reply)
+        if reply.status in (401, 405, 429) or reply.status >= 500:
+            return self.by_status(reply)
+        if code in ERRORS:
+            return self.by_code(code, reply)
+        if reply.status not in (400, 403) and not _has_failed(reply):
+            return self.by_status(reply)
+        result = self._by_text(said)
+        if reply.status == 403 and not (result.fault and result.fault.is_about_the_account):
+            return self.by_status(reply)
+        return result
+
+    def fetch_balance(self, budget: Budget) -> Balance:
+        reply = self._question("/account/balance", budget)
+        body = reply.object
+        amount = as_decimal(body.get("balance"))
+        if not body and reply.status < 429 and _BAD_KEY.search(reply.text[:200]):
+            raise self.refuse(reply, rejected(Fault.AUTH, "Taqnyat does not accept the token."))
+        if not _is_yes(reply) or amount is None:
+            raise self.refuse(reply)
+        status = as_code(body.get("accountStatus"))
+        note = f"Taqnyat says that the account is {status}." if status.lower() not in ("", "active") else ""
+        return Balance(amount, currency=as_code(body.get("currency")), note=note)
+
+    def fetch_sender_names(self, budget: Budget) -> list[str]:
+        reply = self._question("/v1/messages/senders", budget)
+        senders = reply.object.get("senders")
+        if not _is_yes(reply) or not isinstance(senders, list):
+            raise self.refuse(reply)
+        return [name for name in map(_usable_sender, senders) if name]
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.config['bearer_token']}"}
+
+    def _question(self, path: str, budget: Budget) -> Reply:
+        return self.ask(requests.Request("GET", self.url(path), headers=self._headers()), budget)
+
+    def _by_text(self, said: str) -> Result:
+        for words, fault, reason, message in TEXTS:
+            # An underscore ends a word here: `sender_name` is about the sender.
+            if re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", said, re.IGNORECASE):
+                return rejected(fault, f"{message}: {said}", reason=reason)
+        return rejected(Fault.OTHER, f"Taqnyat refused: {said or 'it did not say why.'}", reason="invalid_request")
+
+
+def saudi_minute(moment: datetime) -> str:
+    """Return `moment` as Taqnyat takes it, rounded up to the minute: a message may be late, never early."""
+    local = moment.astimezone(SAUDI_TIME)
+    whole = local.replace(second=0, microsecond=0)
+    if whole < local:
+        whole += timedelta(minutes=1)
+    return whole.strftime("%Y-%m-%dT%H:%M")
+
+
+def numbers(value: Any) -> list[str]:
+    """Return the numbers of `accepted` or `rejected`: a real array, or one in a string such as `[9665,]`."""
+    items = value if isinstance(value, list) else as_code(value).strip("[]").split(",")
+    return [text for item in items if (text := str(item).strip(" \t\r\n\"'"))]
+
+
+def _as_its_body_says(reply: Reply) -> Reply:
+    """Return `reply` with the status of its body, where HTTP says success and the body says failure."""
+    status = as_code(reply.object.get("statusCode"))
+    if reply.is_success and re.fullmatch("[45][0-9]{2}", status):
+        return replace(reply, status=int(status))
+    return reply
+
+
+def _has_failed(reply: Reply) -> bool:
+    """Whether it is the failure envelope, which may come with HTTP 200."""
+    return as_code(reply.object.get("ResponseStatus")).lower() == "fail"
+
+
+def _is_yes(reply: Reply) -> bool:
+    return _as_its_body_says(reply).is_success and not _has_failed(reply)
+
+
+def _code_and_text(reply: Reply) -> tuple[str, str]:
+    """Return the code, if there is one, and the text of a refusal."""
+    body = reply.object
+    error = body.get("Error")
+    if not isinstance(error, dict):
+        error = {"MessageEn": error}
+    code = as_code(body.get("code")) or as_code(error.get("Code"))
+    return code, as_code(body.get("message")) or as_code(error.get("MessageEn"))
+
+
+def _usable_sender(item: Any) -> str:
+    """Return the name of one item that may be sent with, else nothing. A plain string has no status to look at."""
+    if isinstance(item, dict):
+        if as_code(item.get("status")).lower() not in ("", "active"):
+            return ""
+        item = next((item[key] for key in ("senderName", "name", "sender") if item.get(key)), "")
+    return item.strip() if isinstance(item, str) else ""

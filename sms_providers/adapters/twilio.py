@@ -1,0 +1,291 @@
+"""Twilio Programmable Messaging, API 2010-04-01 (twilio.com/docs and the OpenAPI document in twilio/twilio-oai, read
+2026-04).
+
+Twilio can hold a message only for a Messaging Service: with `From` alone it ignores the time and sends at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import requests
+
+from sms_providers.adapters.base import (
+    Balance,
+    Capabilities,
+    CredentialField,
+    ErrorTable,
+    ProviderAdapter,
+    ProviderRefused,
+    Sms,
+    as_code,
+    as_count,
+    as_decimal,
+)
+from sms_providers.results import Fault, Result, accepted, rejected
+from sms_providers.transport import Budget, Reply
+
+SOONEST, LATEST = timedelta(minutes=15), timedelta(days=35)
+MAX_PAGES = 20  # of 50 numbers; nobody chooses from a longer list
+
+# What Twilio answers at once, and from 30001 on what it may have found out about a message that failed at once.
+ERRORS: ErrorTable = {
+    "20003": (Fault.AUTH, "bad_credentials", "Twilio does not accept the credentials."),
+    "20005": (Fault.AUTH, "account_suspended", "The Twilio account is not active. Check its balance too."),
+    "90010": (Fault.AUTH, "account_suspended", "The Twilio account is not active. Check its balance too."),
+    "20006": (Fault.AUTH, "access_denied", "The Twilio account may not do this."),
+    "20403": (Fault.AUTH, "access_denied", "The Twilio account may not do this."),
+    "20008": (Fault.AUTH, "access_denied", "Twilio's test credentials cannot be used for this."),
+    "20404": (Fault.OTHER, "not_found", "Twilio knows no such account: check the SID and the region."),
+    "20429": (Fault.THROTTLED, "throttled", "Too many calls at once. Nothing was sent."),
+    "20500": (Fault.PROVIDER_DOWN, "provider_down", "Twilio had an internal error."),
+    "20503": (Fault.PROVIDER_DOWN, "provider_down", "Twilio's service is unavailable."),
+    "21211": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
+    "21421": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
+    "21604": (Fault.RECIPIENT, "recipient_missing", "There is no number."),
+    "21612": (Fault.RECIPIENT, "recipient_unreachable", "The number cannot be reached from this sender."),
+    "21614": (Fault.RECIPIENT, "recipient_not_mobile", "The number is not a mobile number."),
+    "21635": (Fault.RECIPIENT, "recipient_not_mobile", "The number is a landline."),
+    "21608": (Fault.RECIPIENT, "recipient_not_verified", "A trial account sends to verified numbers only."),
+    "21219": (Fault.RECIPIENT, "recipient_not_verified", "A trial account sends to verified numbers only."),
+    "21408": (Fault.RECIPIENT, "region_not_enabled", "The Twilio account is not enabled for the number's country."),
+    "21610": (Fault.RECIPIENT, "recipient_opted_out", "The recipient has opted out of messages from this sender."),
+    "21653": (Fault.RECIPIENT, "too_many_recipients", "There are too many recipients."),
+    "21212": (Fault.SENDER, "sender_not_registered", "The sender ID is not valid."),
+    "21601": (Fault.SENDER, "sender_not_registered", "The sender's number cannot send SMS."),
+    "21606": (Fault.SENDER, "sender_not_registered", "The sender ID is not this account's, or cannot send SMS."),
+    "21603": (Fault.SENDER, "sender_missing", "There is neither a sender ID nor a Messaging Service."),
+    "21607": (Fault.SENDER, "sender_not_registered", "A trial account may not use this sender ID."),
+    "21659": (Fault.SENDER, "sender_not_registered", "The sender ID is no Twilio number, or not for this country."),
+    "21701": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
+    "21702": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
+    "21703": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
+    "21704": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
+    "21705": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
+    "21709": (Fault.SENDER, "sender_not_registered", "The Messaging Service or the sender name is not valid."),
+    "21712": (Fault.SENDER, "sender_not_registered", "The Messaging Service or the sender name is not valid."),
+    "21602": (Fault.CONTENT, "empty_text", "The text is empty."),
+    "21617": (Fault.CONTENT, "text_too_long", "The text is longer than 1,600 characters."),
+    "21605": (Fault.CONTENT, "text_too_long", "The text is too long."),
+    "21618": (Fault.CONTENT, "content_refused", "The text cannot be sent."),
+    "21654": (Fault.CONTENT, "content_refused", "The content template is wrong."),
+    "21655": (Fault.CONTENT, "content_refused", "The content template is wrong."),
+    "21656": (Fault.CONTENT, "content_refused", "The content template's variables are wrong."),
+    "21609": (Fault.OTHER, "invalid_request", "The address for delivery reports is not valid."),
+    "21624": (Fault.OTHER, "invalid_request", "The validity period is out of range."),
+    "21611": (Fault.THROTTLED, "sender_queue_full", "The queue of this sender is full. Nothing was sent."),
+    "14107": (Fault.THROTTLED, "throttled", "Too many messages between two numbers in 30 seconds. Nothing was sent."),
+    "63017": (
+        Fault.THROTTLED,
+        "throttled",
+        "The rate limit of the account or the channel is reached. Nothing was sent.",
+    ),
+    "63018": (
+        Fault.THROTTLED,
+        "throttled",
+        "The rate limit of the account or the channel is reached. Nothing was sent.",
+    ),
+    "63038": (Fault.THROTTLED, "daily_limit_reached", "The daily limit of the account is reached. Nothing was sent."),
+    "35111": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
+    "35114": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
+    "35115": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
+    "35116": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
+    "35118": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
+    "35119": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
+    "35125": (Fault.THROTTLED, "schedule_full", "Twilio holds as many messages as it can. Nothing was sent."),
+    "30001": (Fault.THROTTLED, "sender_queue_full", "Twilio's queue overflowed. Nothing was sent."),
+    "30002": (Fault.AUTH, "account_suspended", "The Twilio account is suspended."),
+    "30003": (Fault.RECIPIENT, "recipient_unreachable", "The handset is off or out of range."),
+    "30004": (Fault.RECIPIENT, "recipient_blocked", "The recipient or the carrier blocks the message."),
+    "30005": (Fault.RECIPIENT, "invalid_recipient", "The handset is unknown."),
+    "30006": (Fault.RECIPIENT, "recipient_not_mobile", "The number is a landline, or its carrier cannot be reached."),
+    "30007": (Fault.CONTENT, "content_refused", "The message was filtered as unwanted."),
+    "30008": (Fault.OTHER, "carrier_error", "The carrier gave an unknown error."),
+    "30010": (Fault.OTHER, "price_limit", "The price is above the maximum."),
+    "30017": (Fault.THROTTLED, "throttled", "The carrier's network is congested. Nothing was sent."),
+    "30018": (Fault.SENDER, "sender_not_registered", "The sender ID is not registered."),
+    "30024": (Fault.SENDER, "sender_not_registered", "The sender ID is not provisioned."),
+    "30032": (Fault.SENDER, "sender_not_registered", "The toll-free number is not verified."),
+    "30034": (Fault.SENDER, "sender_not_registered", "The US number is not registered."),
+    "30022": (Fault.THROTTLED, "throttled", "A limit of the US registration is reached. Nothing was sent."),
+    "30023": (Fault.THROTTLED, "throttled", "A limit of the US registration is reached. Nothing was sent."),
+    "30027": (Fault.THROTTLED, "throttled", "A limit of the US registration is reached. Nothing was sent."),
+    "30410": (Fault.PROVIDER_DOWN, "provider_down", "The carrier did not answer Twilio in time."),
+}
+
+_SID = "[0-9a-fA-F]{32}"
+
+
+class TwilioSms(ProviderAdapter):
+    slug: ClassVar[str] = "twilio-sms"
+    name: ClassVar[str] = "Twilio"
+    origin: ClassVar[str] = "https://api.twilio.com"
+    capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True, scheduling=True)
+    errors: ClassVar[ErrorTable] = ERRORS
+    sender_field: ClassVar[str] = "from"
+    needs_sender: ClassVar[bool] = False  # a Messaging Service chooses one
+    credential_fields: ClassVar[tuple[CredentialField, ...]] = (
+        CredentialField(
+            "account_sid", "Account SID", pattern=f"AC{_SID}", pattern_help="AC and 32 hexadecimal digits."
+        ),
+        CredentialField(
+            "auth_token", "Auth token", is_secret=True, is_required=False, help="Needed unless there is an API key."
+        ),
+        CredentialField(
+            "api_key_sid",
+            "API key SID",
+            is_required=False,
+            help="To send with an API key instead of the auth token.",
+            pattern=f"SK{_SID}",
+            pattern_help="SK and 32 hexadecimal digits.",
+        ),
+        CredentialField("api_key_secret", "API key secret", is_secret=True, is_required=False),
+        CredentialField(
+            "from",
+            "From",
+            is_required=False,
+            help="A number such as +15005550006, a short code or a name, for messages that name no sender.",
+        ),
+        CredentialField(
+            "messaging_service_sid",
+            "Messaging Service SID",
+            is_required=False,
+            help="A pool of senders. Needed for Twilio to hold scheduled messages.",
+            pattern=f"MG{_SID}",
+            pattern_help="MG and 32 hexadecimal digits.",
+        ),
+        CredentialField(
+            "base_url",
+            "Base URL",
+            is_required=False,
+            help="For an account in another region, such as https://api.dublin.ie1.twilio.com.",
+            # Twilio's own hosts only: the credentials go wherever this points.
+            pattern=r"https://api(\.[a-z0-9-]{1,63}){0,2}\.twilio\.com/?",
+            pattern_help="it is https://api.twilio.com or https://api.<edge>.<region>.twilio.com.",
+        ),
+    )
+
+    @classmethod
+    def check_credentials(cls, credentials: Any) -> dict[str, list[str]]:
+        wrong: dict[str, list[str]] = {}
+        if bool(credentials.get("api_key_sid")) != bool(credentials.get("api_key_secret")):
+            missing = "api_key_secret" if credentials.get("api_key_sid") else "api_key_sid"
+            wrong[missing] = ["An API key has a SID and a secret: give both or neither."]
+        elif not (credentials.get("auth_token") or credentials.get("api_key_sid")):
+            wrong["auth_token"] = ["Auth token is required, unless there is an API key."]
+        if not (credentials.get("from") or credentials.get("messaging_service_sid")):
+            wrong["from"] = ["Give From, a Messaging Service SID, or both."]
+        return wrong
+
+    def host(self) -> str:
+        return self.config.get("base_url") or self.origin
+
+    def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
+        return bool(self.config.get("messaging_service_sid")) and SOONEST <= send_at - now <= LATEST
+
+    def build_send(self, sms: Sms) -> requests.Request:
+        service = self.config.get("messaging_service_sid", "")
+        form = {
+            "To": sms.recipient,
+            "From": self.sender_for(sms),
+            "MessagingServiceSid": service,
+            "Body": sms.text,
+        }
+        if sms.send_at is not None:
+            if not service:
+                raise ValueError("without a Messaging Service it would be sent at once")
+            form |= {"ScheduleType": "fixed", "SendAt": utc_second(sms.send_at)}
+        form = {name: value for name, value in form.items() if value}
+        return self._request("POST", self._path("Messages.json"), data=form)
+
+    def read_send(self, reply: Reply) -> Result:
+        body = reply.object
+        sid = as_code(body.get("sid"))
+        if not reply.is_success or not sid:
+            return self.read_refusal(reply)
+        if body.get("status") in ("failed", "undelivered"):
+            return self._failed(body, reply, sid)
+        cost = as_decimal(body.get("price"))  # negative for a charge, and null until the message is priced
+        return accepted(
+            sid,
+            cost=abs(cost) if cost is not None else None,
+            currency=as_code(body.get("price_unit")) if cost is not None else "",
+            segment_count=as_count(body.get("num_segments")),  # "0" while a service has yet to choose the sender
+        )
+
+    def read_refusal(self, reply: Reply) -> Result:
+        code = as_code(reply.object.get("code"))
+        if not code:
+            return self.by_status(reply)
+        result = self.by_code(code, reply, said=reply.object.get("message"))
+        if code == "14107":
+            result = replace(result, retry_after=timedelta(seconds=30))
+        return result
+
+    def fetch_balance(self, budget: Budget) -> Balance:
+        reply = self.ask(self._request("GET", self._path("Balance.json")), budget)
+        amount = as_decimal(reply.object.get("balance"))
+        if not reply.is_success or amount is None:
+            raise self.refuse(reply)
+        return Balance(amount, currency=as_code(reply.object.get("currency")))
+
+    def fetch_sender_names(self, budget: Budget) -> list[str]:
+        ends_at = budget.ends_at
+        names = [
+            as_code(item.get("phone_number"))
+            for item in self._listed("IncomingPhoneNumbers.json?PageSize=50", "incoming_phone_numbers", ends_at)
+            if isinstance(item.get("capabilities"), dict) and item["capabilities"].get("sms") is True
+        ]
+        try:
+            codes = [
+                as_code(item.get("short_code")) for item in self._listed("SMS/ShortCodes.json", "short_codes", ends_at)
+            ]
+        except ProviderRefused:
+            codes = []  # not every account may ask; the numbers are the answer
+        return [name for name in names + codes if name]
+
+    def _failed(self, body: dict[str, Any], reply: Reply, sid: str) -> Result:
+        """Say why a message that Twilio took has failed at once."""
+        code = as_code(body.get("error_code"))
+        said = body.get("error_message")
+        if code:
+            return self.by_code(code, reply, said=said, provider_message_id=sid)
+        return rejected(Fault.OTHER, "Twilio took the message and could not send it.", provider_message_id=sid)
+
+    def _listed(self, path: str, key: str, ends_at: float) -> Iterator[dict[str, Any]]:
+        """Yield the items of every page of a list. Raises `ProviderRefused`."""
+        next_path: Any = self._path(path)
+        for _ in range(MAX_PAGES):
+            # One limit for all pages: somebody is waiting for the list.
+            left = Budget(limit=timedelta(seconds=ends_at - time.monotonic()))
+            reply = self.ask(self._request("GET", next_path), left)
+            items = reply.object.get(key)
+            if not reply.is_success or not isinstance(items, list):
+                raise self.refuse(reply)
+            yield from (item for item in items if isinstance(item, dict))
+            next_path = reply.object.get("next_page_uri")
+            # A path of this account's on the same host, or the credentials would go elsewhere.
+            if not isinstance(next_path, str) or not next_path.startswith(self._path("")):
+                return
+
+    def _path(self, rest: str) -> str:
+        return f"/2010-04-01/Accounts/{self.config['account_sid']}/{rest}"
+
+    def _request(self, method: str, path: str, **given: Any) -> requests.Request:
+        user, password = self.config["account_sid"], self.config.get("auth_token", "")
+        if self.config.get("api_key_sid"):
+            user, password = self.config["api_key_sid"], self.config["api_key_secret"]
+        # As bytes: `requests` would encode text as Latin-1.
+        return requests.Request(method, self.url(path), auth=(user.encode(), password.encode()), **given)
+
+
+def utc_second(moment: datetime) -> str:
+    """Return `moment` as Twilio takes it, rounded up to the second: a message may be late, never early."""
+    whole = moment.astimezone(UTC).replace(microsecond=0)
+    if whole < moment:
+        whole += timedelta(seconds=1)
+    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")

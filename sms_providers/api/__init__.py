@@ -1,0 +1,1 @@
+"""HTTP doors of this package: the App Store, the slugged API, and the SMS log."""

@@ -1,0 +1,289 @@
+"""The slugged API: send through one installed app, and ask it for its balance and sender names."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from linkit import clock
+from linkit.errors import InvalidInput, LinkitError
+from linkit.permissions import Scope, caller_of, organization_of
+from linkit.schema import errors, example
+from sms_providers import catalogue, installing, schedule, sending
+from sms_providers.adapters.base import ProviderRefused
+from sms_providers.fields import MobileField, MomentField, SenderField, TextField
+from sms_providers.models import Attempt, SmsLog, Source, Status
+from sms_providers.results import Fault, Outcome
+from sms_providers.sending import Route
+from sms_providers.transport import Budget
+
+MAX_IDEMPOTENCY_KEY = 128
+_TAG = "SMS providers"
+T = TypeVar("T")
+
+
+class ProviderRejected(LinkitError):
+    """The provider said no. Nothing was sent; its answer is in the details."""
+
+
+class ProviderUnavailable(LinkitError):
+    """The provider could not be reached or is down. Nothing was sent."""
+
+    status = 502
+
+
+class ProviderThrottled(LinkitError):
+    """The provider takes no more for now. Nothing was sent."""
+
+    status = 503
+    reason = "throttled"
+
+
+class SendSerializer(serializers.Serializer[Any]):
+    mobile = MobileField(help_text="As people type it; without a country code it is taken as one of your region.")
+    message = TextField(help_text="1 to 1,600 characters and at most 10 parts.")
+    sender = SenderField(help_text="Empty: the app's default.")
+    datetime = MomentField(help_text="Empty: now. RFC 3339, or `YYYY-MM-DD HH:MM` in your organization's time zone.")
+
+
+class SentElsewhereSerializer(serializers.Serializer[Any]):
+    """202: queued with us for later, or an outcome that nobody knows."""
+
+    id = serializers.CharField(required=False, help_text="Queued: the id in the outbox.")
+    dispatch_status = serializers.ChoiceField(choices=Status.choices, required=False)
+    datetime = serializers.DateTimeField(required=False)
+    outcome = serializers.CharField(required=False, help_text="Always `unknown`.")
+    sms_log_id = serializers.UUIDField(required=False)
+    error = serializers.CharField(required=False)
+
+
+class SendView(APIView):
+    """Send one SMS now, and answer with what the provider said."""
+
+    required_scopes = {"POST": Scope.SEND}
+
+    @extend_schema(
+        operation_id="sms_providers_send",
+        tags=[_TAG],
+        summary="Send one SMS",
+        description=(
+            "200 holds the provider's own JSON; our ids are in the headers `X-Sms-Log-Id`, `X-Sms-Parts` and"
+            " `X-Sms-Encoding`. 202 means queued for later, or `outcome: unknown`: it may have been sent, so do not"
+            " repeat it. 502 and 503 mean that nothing was sent."
+        ),
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key", str, OpenApiParameter.HEADER, description="A repeat returns the first answer."
+            )
+        ],
+        request=SendSerializer,
+        responses={
+            200: OpenApiResponse(OpenApiTypes.OBJECT, "The provider's own JSON."),
+            202: SentElsewhereSerializer,
+            **errors(400, 409, 413, 415, 502, 503),
+        },
+        examples=[
+            example(
+                {"mobile": "966501234567", "message": "Your order is ready", "sender": "MyBrand", "datetime": ""},
+                request=True,
+            ),
+            example({"status": {"code": 200}, "data": {"code": 100, "ref_id": "7f3a1c20"}}, name="Sent", status=200),
+            example(
+                {
+                    "outcome": "unknown",
+                    "sms_log_id": "3f7c2b9e-1a1d-4c55-9a5e-2f6b9d0c7e21",
+                    "error": "Mora SMS gave no clear answer; the message may have been sent.",
+                },
+                name="Unknown",
+                status=202,
+            ),
+            example(
+                {"id": "r0m5x2k9q7a1b2c", "dispatch_status": "pending", "datetime": "2026-12-01T09:00:00Z"},
+                name="Queued",
+                status=202,
+            ),
+        ],
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        caller, organization = caller_of(request), organization_of(request)
+        key = _idempotency_key(request)
+        catalogue.find(slug)
+        serializer = SendSerializer(data=request.data, context={"organization": organization})
+        serializer.is_valid(raise_exception=True)
+        sms = serializer.validated_data
+        request_digest = sending.digest(slug=slug, **sms)
+        if key and (first := sending.find_first(organization.pk, key, request_digest, is_test=caller.is_test)):
+            return answer(*first)
+        route = sending.route_for(organization, slug, is_test=caller.is_test)
+        if caller.is_test:
+            route = Route(None, catalogue.sandbox())
+        log = sending.new_log(
+            organization_id=organization.pk,
+            source=Source.SEND,
+            recipient=sms["mobile"],
+            text=sms["message"],
+            sender_id=sms["sender"],
+            is_test=caller.is_test,
+            scheduled_at=sms["datetime"],
+            token=caller.token,
+            user=caller.user,
+        )
+        send_at = schedule.resolve(sms["datetime"], now=clock.now())
+        return answer(
+            *sending.send_now(log, route, send_at=send_at, idempotency_key=key, request_digest=request_digest)
+        )
+
+
+def _idempotency_key(request: Request) -> str:
+    key: str = request.headers.get("Idempotency-Key", "").strip()
+    if len(key) > MAX_IDEMPOTENCY_KEY or not key.isprintable():
+        raise InvalidInput(f"Idempotency-Key must be at most {MAX_IDEMPOTENCY_KEY} printable characters.")
+    return key
+
+
+def answer(log: SmsLog, attempt: Attempt | None) -> Response:
+    """Return what a send answers with, read from its log, so that a repeat answers the same."""
+    headers = {
+        "X-Sms-Log-Id": str(log.pk),
+        "X-Sms-Parts": str(log.segment_count),
+        "X-Sms-Encoding": log.encoding,
+    }
+    if log.queued_id:
+        queued = {"id": log.queued_id, "dispatch_status": log.status, "datetime": log.scheduled_at}
+        return Response(queued, status=202, headers=headers)
+    if log.status == Status.SENT:
+        said = attempt.response if attempt else None  # none when a person settled it
+        return Response({} if said is None else said, headers=headers)
+    if log.status == Status.DISPATCH_TIMEOUT:
+        why = log.error_message or "Nobody can say how it ended."
+        unclear = {"outcome": "unknown", "sms_log_id": str(log.pk), "error": f"{why} Do not send it again."}
+        return Response(unclear, status=202, headers=headers)
+    raise _failure(log, attempt, headers)
+
+
+def _failure(log: SmsLog, attempt: Attempt | None, headers: dict[str, str]) -> LinkitError:
+    raw = attempt.response if attempt and isinstance(attempt.response, dict) else {}
+    details = {**raw, "reason": log.reason}
+    if log.outcome != Outcome.UNAVAILABLE:
+        message = log.error_message or "The provider refused the message; nothing was sent."
+        return ProviderRejected(message, reason=log.reason, details=details, headers=headers)
+    if attempt and attempt.fault == Fault.THROTTLED:
+        wait = attempt.retry_at - attempt.finished_at if attempt.retry_at and attempt.finished_at else None
+        headers = {**headers, **_retry_after(wait)}
+        return ProviderThrottled(log.error_message, reason=log.reason, details=details, headers=headers)
+    return ProviderUnavailable(log.error_message, reason=log.reason, details=details, headers=headers)
+
+
+def _ask(route: Route, question: Callable[[Budget], T]) -> T:
+    """Return the provider's answer to a question. Raises the error that a caller gets when there is none."""
+    try:
+        found = question(Budget(settings.PROVIDER_CALL_LIMIT_WEB))
+    except ProviderRefused as refusal:
+        result = refusal.result
+        details = {**(result.raw if isinstance(result.raw, dict) else {}), "reason": result.reason}
+        if result.fault is Fault.THROTTLED:
+            raise ProviderThrottled(result.message, details=details, headers=_retry_after(result.retry_after)) from None
+        failure = ProviderRejected if result.outcome == Outcome.REJECTED else ProviderUnavailable
+        raise failure(result.message, reason=result.reason, details=details) from None
+    if route.app:
+        installing.note_answer(route.app)
+    return found
+
+
+def _retry_after(wait: timedelta | None) -> dict[str, str]:
+    """Return the header that says when to try again, in whole seconds."""
+    seconds = (sending.DEFAULT_WAIT if wait is None else wait).total_seconds()
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+class BalanceSerializer(serializers.Serializer[Any]):
+    supported = serializers.BooleanField()
+    balance = serializers.FloatField(required=False, help_text="What is left, in `currency` or `unit`.")
+    currency = serializers.CharField(required=False)
+    unit = serializers.CharField(required=False)
+    note = serializers.CharField(required=False)
+    checked_at = serializers.DateTimeField(required=False)
+
+
+class BalanceView(APIView):
+    @extend_schema(
+        operation_id="sms_providers_balance",
+        tags=[_TAG],
+        summary="Balance at the provider",
+        responses={200: BalanceSerializer, **errors(400, 502, 503)},
+        examples=[
+            example(
+                {"supported": True, "balance": 1520, "unit": "points", "checked_at": "2026-11-23T09:00:00Z"},
+                status=200,
+            )
+        ],
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        route = sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
+        if not route.adapter.capabilities.balance:
+            return Response({"supported": False})
+        balance = _ask(route, route.adapter.balance)
+        whole = balance.amount == balance.amount.to_integral_value()
+        body: dict[str, Any] = {
+            "supported": True,
+            "balance": int(balance.amount) if whole else float(balance.amount),
+            "checked_at": clock.now(),
+        }
+        for name in ("currency", "unit", "note"):
+            if value := getattr(balance, name):
+                body[name] = value
+        return Response(body)
+
+
+class SenderNamesSerializer(serializers.Serializer[Any]):
+    sender_names = serializers.ListField(child=serializers.CharField())
+    count = serializers.IntegerField()
+    supported = serializers.BooleanField()
+
+
+class SenderNamesView(APIView):
+    @extend_schema(
+        operation_id="sms_providers_sender_names",
+        tags=[_TAG],
+        summary="Sender names registered at the provider",
+        responses={200: SenderNamesSerializer, **errors(400, 502, 503)},
+        examples=[example({"sender_names": ["MyBrand"], "count": 1, "supported": True}, status=200)],
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        route = sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
+        if not route.adapter.capabilities.sender_names:
+            return Response({"sender_names": [], "count": 0, "supported": False})
+        names = _ask(route, route.adapter.sender_names)
+        return Response({"sender_names": names, "count": len(names), "supported": True})
+
+
+class CsvTemplateView(APIView):
+    @extend_schema(
+        operation_id="sms_providers_template_csv",
+        tags=[_TAG],
+        summary="The CSV template for bulk sends",
+        description="UTF-8 with a byte order mark, so that spreadsheets show Arabic.",
+        responses={(200, "text/csv"): OpenApiTypes.STR, **errors(400)},
+    )
+    def get(self, request: Request, slug: str) -> HttpResponse:
+        sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
+        text = io.StringIO()
+        csv.writer(text).writerows(
+            [["mobile", "message", "sender", "datetime"], ["966501234567", "مرحبا، طلبك جاهز", "MyBrand", ""]]
+        )
+        return HttpResponse(
+            text.getvalue().encode("utf-8-sig"),
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": 'attachment; filename="sms-template.csv"'},
+        )

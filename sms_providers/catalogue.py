@@ -1,0 +1,56 @@
+"""The App Store: every adapter of SMS_PROVIDERS, by slug."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from django.utils.module_loading import import_string
+
+from linkit.errors import InvalidInput
+from sms_providers.adapters.base import ProviderAdapter
+from sms_providers.models import SANDBOX, OrganizationApp
+
+
+@cache
+def adapters() -> dict[str, type[ProviderAdapter]]:
+    """Return the adapter classes by slug, in catalogue order."""
+    classes = [import_string(dotted) for dotted in settings.SMS_PROVIDERS]
+    return {adapter.slug: adapter for adapter in classes}
+
+
+@receiver(setting_changed)
+def _forget(setting: str, **_: Any) -> None:
+    if setting == "SMS_PROVIDERS":
+        adapters.cache_clear()
+
+
+def find(slug: str) -> type[ProviderAdapter]:
+    """Return the adapter class of `slug`. Raises `InvalidInput` for an unknown one."""
+    try:
+        return adapters()[slug]
+    except KeyError:
+        raise InvalidInput(
+            f"There is no SMS app '{slug}'; GET /api/v1/app-store lists them.",
+            fields={"slug": ["Unknown app."]},
+            reason="unknown_app",
+        ) from None
+
+
+def app_name(slug: str) -> str:
+    """Return the name people know an app by; its slug when it is not in the catalogue any more."""
+    adapter = adapters().get(slug)
+    return adapter.name if adapter else slug
+
+
+def adapter_for(app: OrganizationApp) -> ProviderAdapter:
+    """Return the adapter that speaks for this installation."""
+    return find(app.slug)(app.credentials, default_sender=app.default_sender)
+
+
+def sandbox() -> ProviderAdapter:
+    """Return the simulator, which needs no installation."""
+    return find(SANDBOX)({})

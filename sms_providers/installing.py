@@ -1,0 +1,153 @@
+"""Install, change, uninstall and test an app: what the App Store's doors call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from linkit import clock
+from linkit.errors import Conflict, InvalidInput, Missing
+from linkit.models import Organization
+from sms_providers import catalogue, signals
+from sms_providers.adapters.base import ProviderRefused
+from sms_providers.models import OrganizationApp
+from sms_providers.transport import Budget
+
+
+class AlreadyInstalled(Conflict):
+    reason = "already_installed"
+
+
+def _clean(slug: str, credentials: Mapping[str, Any]) -> dict[str, str]:
+    adapter = catalogue.find(slug)
+    clean, wrong = adapter.clean_credentials(credentials)
+    if wrong:
+        fields = {f"credentials.{name}": texts for name, texts in wrong.items()}
+        first = next(iter(wrong.values()))[0]
+        raise InvalidInput(f"{first} Nothing was saved.", fields=fields, reason="invalid_credentials")
+    return clean
+
+
+def install(
+    *,
+    organization: Organization,
+    slug: str,
+    credentials: Mapping[str, Any],
+    default_sender: str = "",
+    is_enabled: bool = True,
+    priority: int = 100,
+    max_per_second: int | None = None,
+) -> OrganizationApp:
+    """Install an app with its credentials. One that was installed before keeps its id.
+
+    Raises `InvalidInput` for an unknown slug or bad credentials and `AlreadyInstalled`.
+    """
+    settings_ = {
+        "credentials": _clean(slug, credentials),
+        "default_sender": default_sender,
+        "is_enabled": is_enabled,
+        "priority": priority,
+        "max_per_second": max_per_second,
+    }
+    taken = AlreadyInstalled(f"{slug} is already installed; change it with PATCH /api/v1/apps/{slug}.")
+    try:
+        with transaction.atomic():
+            former = OrganizationApp.objects.select_for_update().filter(organization=organization, slug=slug).first()
+            if former is None:
+                app = OrganizationApp.objects.create(organization=organization, slug=slug, **settings_)
+            elif former.uninstalled_at is None:
+                raise taken
+            else:
+                app = former
+                for name, value in settings_.items():
+                    setattr(app, name, value)
+                app.installed_at, app.uninstalled_at, app.last_sync_at = clock.now(), None, None
+                app.save()
+    except IntegrityError:
+        raise taken from None
+    app.refresh_from_db()  # installed_at is the database's
+    return app
+
+
+def find(*, organization: Organization, slug: str) -> OrganizationApp:
+    """Return the installed app, enabled or not. Raises `Missing`."""
+    app = OrganizationApp.objects.installed().filter(organization=organization, slug=slug).first()
+    if app is None:
+        raise Missing(f"The app '{slug}' is not installed.")
+    return app
+
+
+def _locked(app: OrganizationApp) -> OrganizationApp:
+    """Return the row as it is now, locked in the caller's transaction. Raises `Missing` once it is uninstalled."""
+    current = OrganizationApp.objects.select_for_update().get(pk=app.pk)
+    if current.uninstalled_at is not None:
+        raise Missing(f"The app '{app.slug}' is not installed.")
+    return current
+
+
+def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None, **changes: Any) -> OrganizationApp:
+    """Change an installation: any of `default_sender`, `is_enabled`, `priority`, `max_per_second`, and credentials.
+
+    Credentials that are not given stay; an empty one is removed. Raises `InvalidInput`, and `Missing` when it has
+    been uninstalled meanwhile.
+    """
+    with transaction.atomic():
+        current = _locked(app)
+        if credentials is not None:
+            current.credentials = _clean(app.slug, {**current.credentials, **credentials})
+        for name, value in changes.items():
+            setattr(current, name, value)
+        current.save()
+    return current
+
+
+def uninstall(*, app: OrganizationApp) -> None:
+    """Wipe the credentials and keep the row for history. Raises `Conflict` while messages are pinned to it."""
+    with transaction.atomic():
+        current = _locked(app)
+        signals.app_uninstalling.send(OrganizationApp, app=current)
+        current.credentials, current.is_enabled, current.uninstalled_at = {}, False, clock.now()
+        current.save()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an installation's credentials work, in words."""
+
+    is_working: bool
+    message: str
+    reason: str
+    checked_at: datetime
+
+
+def test(*, app: OrganizationApp) -> Verdict:
+    """Ask the provider for the balance, or else the sender names, and say what the answer tells. Sends nothing."""
+    adapter = catalogue.adapter_for(app)
+    budget = Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB)
+    can = adapter.capabilities
+    try:
+        if can.balance:
+            balance = adapter.balance(budget)
+            left = f"{balance.amount.normalize():f} {balance.currency or balance.unit}".strip()
+            message = " ".join(filter(None, [f"The credentials work. Balance: {left}.", balance.note]))
+        elif can.sender_names:
+            names = adapter.sender_names(budget)
+            message = f"The credentials work. Sender names: {', '.join(names) or 'none'}."
+        else:
+            return Verdict(True, f"{adapter.name} has no call that tests credentials.", "not_testable", clock.now())
+    except ProviderRefused as refusal:
+        result = refusal.result
+        return Verdict(False, result.message or "The provider refused.", result.reason, clock.now())
+    note_answer(app)
+    return Verdict(True, message, "working", clock.now())
+
+
+def note_answer(app: OrganizationApp) -> None:
+    """Remember that the provider has just answered a question."""
+    OrganizationApp.objects.filter(pk=app.pk).update(last_sync_at=Now())

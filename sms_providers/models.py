@@ -1,0 +1,200 @@
+"""Installed apps, and the log of every SMS with its attempts."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from linkit.encoding import Encoding
+from linkit.encryption import EncryptedJSONField
+from linkit.models import Organization, TimestampedModel, Token, User
+from sms_providers.results import Fault, Outcome
+
+SANDBOX = "sandbox-sms"
+
+
+class Status(models.TextChoices):
+    """Where a message is, in the words of the public API."""
+
+    PENDING = "pending", "Pending"  # waits for its turn
+    SENDING = "sending", "Sending"  # somebody has it in hand
+    SENT = "sent", "Sent"  # a provider accepted it
+    FAILED = "failed", "Failed"  # final; the reason says why
+    DISPATCH_TIMEOUT = "dispatch_timeout", "Outcome unknown"  # may have been sent; never sent again by itself
+
+
+class OrganizationAppQuerySet(models.QuerySet["OrganizationApp"]):
+    def installed(self) -> OrganizationAppQuerySet:
+        return self.filter(uninstalled_at__isnull=True)
+
+    def usable(self) -> OrganizationAppQuerySet:
+        """Installed and enabled, in the order in which they are tried."""
+        return self.installed().filter(is_enabled=True).order_by("priority", "installed_at", "pk")
+
+
+class OrganizationApp(TimestampedModel):
+    """A provider app installed by an organization, with its credentials. Uninstalled rows stay for history."""
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="apps")
+    slug = models.CharField("app", max_length=40)
+    credentials = EncryptedJSONField(default=dict, blank=True, help_text="By field name; encrypted.")
+    default_sender = models.CharField(
+        max_length=20, blank=True, help_text="The sender ID of messages that name none. Empty: the credentials' own."
+    )
+    is_enabled = models.BooleanField("enabled", default=True, help_text="Off: nothing is sent through this app.")
+    priority = models.PositiveIntegerField(
+        default=100,
+        validators=[MaxValueValidator(1_000_000)],
+        help_text="Lower is tried first; equal ones by installation time.",
+    )
+    max_per_second = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000)],
+        help_text="How many messages a second the provider takes. Empty: no limit.",
+    )
+    installed_at = models.DateTimeField(db_default=Now(), editable=False)
+    uninstalled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_sync_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When the provider last answered a question of ours."
+    )
+
+    objects = OrganizationAppQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "installed app"
+        ordering = ["priority", "installed_at", "pk"]
+        constraints = [models.UniqueConstraint(fields=["organization", "slug"], name="app_once_per_organization")]
+
+    def __str__(self) -> str:
+        return f"{self.slug} of {self.organization}"
+
+    @property
+    def is_usable(self) -> bool:
+        return self.is_enabled and self.uninstalled_at is None
+
+
+class Source(models.TextChoices):
+    """The door an SMS came through."""
+
+    SEND = "send", "API: send"
+    OUTBOX = "outbox", "API: outbox"
+    CONSOLE = "console", "Console"
+    COMMAND = "command", "Command line"
+
+
+class SmsLog(TimestampedModel):
+    """One SMS of any door: written before the provider is called, finished after it.
+
+    A direct send carries its own deadline; a queued one is watched over by its outbox row.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # Indexes below begin with it, and no app is ever deleted: neither key needs an index of its own.
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="sms_logs", db_index=False)
+    is_test = models.BooleanField("test", default=False, help_text="Simulated: sent with a test key.")
+    source = models.CharField(max_length=16, choices=Source)
+    app = models.ForeignKey(
+        OrganizationApp,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        help_text="The app of the latest attempt.",
+    )
+    provider_slug = models.CharField("app", max_length=40, blank=True)
+    recipient = models.CharField(max_length=16, help_text="E.164, such as +966501234567.")
+    text = models.TextField()
+    sender_id = models.CharField("sender ID", max_length=20, blank=True)
+    encoding = models.CharField(max_length=16, choices=[(e.value, e.value) for e in Encoding])
+    segment_count = models.PositiveSmallIntegerField("parts")
+    scheduled_at = models.DateTimeField(null=True, blank=True, help_text="When the caller wanted it sent.")
+    status = models.CharField(max_length=16, choices=Status, default=Status.SENDING)
+    outcome = models.CharField(max_length=16, choices=Outcome, blank=True, help_text="Of the latest attempt.")
+    reason = models.CharField(max_length=64, blank=True, help_text="Stable, for programs.")
+    error_message = models.TextField(blank=True)
+    provider_message_id = models.CharField(max_length=128, blank=True)
+    provider_segment_count = models.PositiveSmallIntegerField(
+        "parts by the provider", null=True, blank=True, help_text="As the provider counts, if it says."
+    )
+    provider_cost = models.DecimalField(max_digits=12, decimal_places=5, null=True, blank=True)
+    provider_currency = models.CharField(max_length=8, blank=True)
+    idempotency_key = models.CharField(max_length=128, null=True, blank=True, editable=False)
+    request_digest = models.CharField(max_length=64, blank=True, editable=False)
+    queued_id = models.CharField(
+        "outbox id",
+        max_length=15,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="The outbox message that sends it, if one does.",
+    )
+    token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, help_text="The key or session it came by.")
+    user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, help_text="The person who sent it.")
+    deadline_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="A direct send under way: when it counts as unknown."
+    )
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "SMS"
+        verbose_name_plural = "SMS log"
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            # A client that repeats a direct send gets its first answer. NULL keys never clash.
+            models.UniqueConstraint(fields=["organization", "is_test", "idempotency_key"], name="send_idempotent"),
+        ]
+        indexes = [
+            # The log of one organization, newest first.
+            models.Index(fields=["organization", "-created_at", "-id"], name="log_by_organization"),
+            # The log of one number.
+            models.Index(fields=["organization", "recipient", "-created_at"], name="log_by_recipient"),
+            # reaping.reap_direct_sends: the few that are under way.
+            models.Index(fields=["deadline_at"], condition=Q(status="sending"), name="log_under_way"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.recipient} {self.status}"
+
+
+class Attempt(models.Model):
+    """One provider call for one SMS. Written before the first byte leaves; never more than one open per SMS."""
+
+    log = models.ForeignKey(SmsLog, models.CASCADE, related_name="attempts")
+    app = models.ForeignKey(OrganizationApp, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
+    provider_slug = models.CharField("app", max_length=40)
+    outcome = models.CharField(max_length=16, choices=Outcome, blank=True, help_text="Empty while it is under way.")
+    fault = models.CharField(max_length=16, choices=[(f.value, f.value) for f in Fault], blank=True)
+    reason = models.CharField(max_length=64, blank=True)
+    message = models.TextField(blank=True)
+    code = models.CharField(max_length=64, blank=True, help_text="The provider's own code.")
+    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    response = models.JSONField(null=True, blank=True, help_text="The provider's answer, without secrets.")
+    provider_message_id = models.CharField(max_length=128, blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(
+        null=True, blank=True, help_text="After a certain non-send: when this app may be tried again."
+    )
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["log"], condition=Q(finished_at__isnull=True), name="one_open_attempt"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider_slug}: {self.outcome or 'under way'}"
+
+
+class SandboxDelivery(SmsLog):
+    """What the simulator took, as a handset would show it: for the console's sandbox inbox."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "sandbox message"
+        verbose_name_plural = "Sandbox inbox"
