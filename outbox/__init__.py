@@ -1,0 +1,1 @@
+"""Queued messages: enqueue, claim, dispatch, fail over, reap."""

@@ -1,0 +1,262 @@
+"""The state changes of a message in hand: claim, start mark, finish, give back. Every one is guarded.
+
+A claim is a random token and a lease. Whoever writes to a message in hand names the token, so a worker that overslept
+cannot overwrite what happened since.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from linkit import clock
+from outbox import routing
+from outbox.models import Message
+from sms_providers import sending
+from sms_providers.models import Attempt, OrganizationApp, SmsLog, Source, Status
+from sms_providers.results import Outcome, Result
+from sms_providers.sending import Ending, Route
+
+_COLUMNS = ", ".join(f'm."{field.column}"' for field in Message._meta.concrete_fields)
+# One statement takes a batch. PostgreSQL passes over rows that another worker is taking at this moment; SQLite has
+# one writer at a time, so there are none.
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT id AS due_id FROM outbox_message
+    WHERE status = 'pending' AND next_attempt_at <= %s AND expires_at > %s
+    ORDER BY next_attempt_at, id LIMIT %s {lock}
+)
+UPDATE outbox_message AS m
+SET status = 'sending', claim_token = %s, claimed_at = %s, lease_expires_at = %s, updated_at = %s
+FROM due WHERE m.id = due.due_id
+RETURNING {columns}
+"""
+# The start mark: only while the claim still holds and the app may still send, as it was when it was chosen.
+_MARK = """
+UPDATE outbox_message SET started_at = %s, updated_at = %s, app_id = %s, provider_slug = %s
+WHERE id IN ({ids}) AND claim_token = %s AND status = 'sending' AND started_at IS NULL
+AND lease_expires_at > %s AND expires_at > %s
+AND (%s OR EXISTS (
+    SELECT 1 FROM sms_providers_organizationapp AS app
+    WHERE app.id = %s AND app.is_enabled AND app.uninstalled_at IS NULL AND app.updated_at = %s
+))
+RETURNING id
+"""
+
+
+@dataclass
+class Claimed:
+    """A message in hand, with what is needed to route and send it.
+
+    `start_by` is the last moment, on this process's monotonic clock, at which its first byte may leave: a call that
+    begins then still ends before the lease does.
+    """
+
+    message: Message
+    start_by: float
+    apps: Sequence[OrganizationApp]
+    log: SmsLog | None
+    tries: list[Attempt]
+
+
+@dataclass
+class Started:
+    """A claimed message with its start mark committed: it must be sent now or given back by `finish`."""
+
+    claimed: Claimed
+    route: Route
+    attempt: Attempt
+
+
+def claim(*, limit: int) -> list[Claimed]:
+    """Lease up to `limit` due messages to the caller, the longest waiting first."""
+    began = time.monotonic()  # before the database's clock is read: the lease ends no earlier than we think
+    token = uuid.uuid4()
+    with transaction.atomic():
+        now = clock.now()
+        lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+        columns = _COLUMNS if connection.vendor == "postgresql" else _COLUMNS.replace("m.", "")
+        messages = list(
+            Message.objects.raw(
+                _CLAIM.format(lock=lock, columns=columns),
+                [_db(value) for value in (now, now, limit, token, now, now + settings.OUTBOX_LEASE, now)],
+            )
+        )
+    if not messages:
+        return []
+    call_limit = settings.PROVIDER_CALL_LIMIT + settings.OUTBOX_LEASE_MARGIN
+    start_by = began + (settings.OUTBOX_LEASE - call_limit).total_seconds()
+    apps: dict[uuid.UUID, list[OrganizationApp]] = {}
+    organizations = {message.organization_id for message in messages}
+    # Credentials are decrypted when an app is used: one that no key opens is no fault of the others.
+    for app in OrganizationApp.objects.installed().filter(organization__in=organizations).defer("credentials"):
+        apps.setdefault(app.organization_id, []).append(app)
+    logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=[m.pk for m in messages])}
+    tries: dict[uuid.UUID, list[Attempt]] = {}
+    if logs:
+        # Without the providers' answers: a message that is tried for days has hundreds.
+        known = Attempt.objects.only("log", "app", "provider_slug", "outcome", "reason", "message", "retry_at")
+        for attempt in known.filter(log__in=logs.values()).order_by("pk"):
+            tries.setdefault(attempt.log_id, []).append(attempt)
+    messages.sort(key=lambda message: (message.next_attempt_at, message.pk))
+    return [
+        Claimed(
+            message,
+            start_by,
+            apps.get(message.organization_id, []),
+            log := logs.get(message.pk),
+            tries.get(log.pk, []) if log else [],
+        )
+        for message in messages
+    ]
+
+
+def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
+    """Commit the start mark, log row and attempt of these messages. One that does not come back must not be sent.
+
+    It lost its lease or expired, or its app was disabled or changed meanwhile.
+    """
+    # Rows of one claim that go through one app, as it was at that claim, are marked by one statement.
+    groups: dict[tuple[Any, ...], list[tuple[Claimed, Route]]] = {}
+    for claimed, route in sorted(batch, key=lambda pair: pair[0].message.pk):
+        app = route.app
+        key = (claimed.message.claim_token, app.pk if app else None, app.updated_at if app else None, route.slug)
+        groups.setdefault(key, []).append((claimed, route))
+    with transaction.atomic():
+        now = clock.now()
+        won = []
+        for (token, app_id, app_updated_at, slug), pairs in groups.items():
+            ids = [claimed.message.pk for claimed, _ in pairs]
+            guards = [token, now, now, app_id is None, app_id, app_updated_at]
+            with connection.cursor() as cursor:
+                statement = _MARK.format(ids=", ".join(["%s"] * len(ids)))
+                cursor.execute(statement, [_db(value) for value in (now, now, app_id, slug, *ids, *guards)])
+                marked = {row[0] for row in cursor.fetchall()}
+            won += [pair for pair in pairs if pair[0].message.pk in marked]
+        sends = [(claimed.log or _log_for(claimed.message), route) for claimed, route in won]
+        attempts = sending.start(sends, now=now) if sends else []
+    started = []
+    for (claimed, route), (log, _), attempt in zip(won, sends, attempts, strict=True):
+        claimed.log = log
+        started.append(Started(claimed, route, attempt))
+    return started
+
+
+def _db(value: Any) -> Any:
+    """Return a value as this database takes it in plain SQL."""
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
+        return value.hex
+    return value
+
+
+def _log_for(message: Message) -> SmsLog:
+    log = sending.new_log(
+        organization_id=message.organization_id,
+        source=Source.OUTBOX,
+        recipient=message.recipient,
+        text=message.text,
+        sender_id=message.sender_id,
+        is_test=message.is_test,
+        scheduled_at=message.scheduled_at,
+    )
+    log.token_id, log.user_id, log.queued_id = message.token_id, message.user_id, message.pk
+    return log
+
+
+def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
+    """Write how these calls ended: final states, or back to pending after a certain non-send.
+
+    Returns how many messages went to each status. A message that is not its claim's any more is left as it is; a
+    late answer settles its own `dispatch_timeout` as long as nobody else has.
+    """
+    counts: dict[str, int] = {}
+    with transaction.atomic():
+        now = clock.now()
+        endings = []
+        for started, result in sorted(results, key=lambda pair: pair[0].claimed.message.pk):
+            message, attempt = started.claimed.message, started.attempt
+            same_app = [a for a in started.claimed.tries if a.app_id == attempt.app_id]
+            attempt.outcome, attempt.reason, attempt.message = result.outcome, result.reason, result.message
+            attempt.retry_at = routing.retry_at(result, tries_before=len(same_app), now=now)
+            changes = _after(started, result, now)
+            won = Message.objects.filter(
+                pk=message.pk,
+                claim_token=message.claim_token,
+                status__in=[Status.SENDING, Status.DISPATCH_TIMEOUT],
+            ).update(lease_expires_at=None, updated_at=now, **changes)
+            if won:
+                status = str(changes["status"])
+                counts[status] = counts.get(status, 0) + 1
+                endings.append(Ending(attempt, result, status, attempt.retry_at))
+        if endings:
+            sending.finish(endings, now=now)
+    return counts
+
+
+def _after(started: Started, result: Result, now: datetime) -> dict[str, object]:
+    """Return what a result makes of its message."""
+    said = {"reason": result.reason, "error_message": result.message}
+    if result.outcome == Outcome.ACCEPTED:
+        return {"status": Status.SENT, "sent_at": now, "claim_token": None, "reason": "", "error_message": ""}
+    if result.outcome == Outcome.UNKNOWN:
+        # The claim keeps its token: a late answer of the same attempt may still settle it.
+        return {"status": Status.DISPATCH_TIMEOUT, **said}
+    if not result.may_fail_over:
+        return {"status": Status.FAILED, "claim_token": None, **said}
+    claimed = started.claimed
+    due_at = routing.next_try_at(claimed.message, apps=claimed.apps, tries=[*claimed.tries, started.attempt], now=now)
+    if due_at is None:
+        return {"status": Status.FAILED, "claim_token": None, **said}
+    return {"status": Status.PENDING, "claim_token": None, "started_at": None, "next_attempt_at": due_at, **said}
+
+
+def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] | None = None) -> None:
+    """Return messages without a start mark to the queue: due at once, or as `waits` says for its id."""
+    with transaction.atomic():
+        now = clock.now()
+        for item in sorted(claimed, key=lambda each: each.message.pk):
+            wait = (waits or {}).get(item.message.pk)
+            said = {"reason": wait.reason, "error_message": wait.message} if wait else {}
+            _held(item).update(
+                status=Status.PENDING,
+                claim_token=None,
+                lease_expires_at=None,
+                next_attempt_at=wait.until if wait else now,
+                updated_at=now,
+                **said,
+            )
+
+
+def give_up(claimed: Claimed, *, reason: str, message: str) -> None:
+    """End a message that nobody can send."""
+    with transaction.atomic():
+        ended = _held(claimed).update(
+            status=Status.FAILED,
+            claim_token=None,
+            lease_expires_at=None,
+            reason=reason,
+            error_message=message,
+            updated_at=clock.now(),
+        )
+        if ended:
+            sending.close_unsent([claimed.message.pk], reason=reason, message=message)
+
+
+def _held(claimed: Claimed) -> QuerySet[Message]:
+    """The message, if it is still this claim's and has not been started."""
+    return Message.objects.filter(
+        pk=claimed.message.pk,
+        claim_token=claimed.message.claim_token,
+        status=Status.SENDING,
+        started_at__isnull=True,
+    )

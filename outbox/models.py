@@ -1,0 +1,127 @@
+"""The queue: one row per message, and the row is the truth."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Coalesce
+from django.utils.functional import cached_property
+
+from linkit.encoding import Encoding
+from linkit.models import Organization, TimestampedModel, Token, User
+from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+ID_LENGTH = 15
+_TIME_DIGITS, _RANDOM_DIGITS = 8, 6  # milliseconds until the year 2059, then 2 billion to one against a clash
+
+
+def new_id() -> str:
+    """Return `r` and 14 lower-case letters and digits, ordered by time."""
+    number, digits = time.time_ns() // 1_000_000, []
+    for _ in range(_TIME_DIGITS):
+        number, digit = divmod(number, 36)
+        digits.append(_DIGITS[digit])
+    return "r" + "".join(reversed(digits)) + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_DIGITS))
+
+
+class Message(TimestampedModel):
+    """One MT message: pending -> sending -> sent, failed or dispatch_timeout; back to pending if nothing left."""
+
+    id = models.CharField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
+    # Indexes below begin with it or serve it better: none of its own for this key and those of the apps.
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="messages", db_index=False)
+    is_test = models.BooleanField("test", default=False, help_text="Simulated: queued with a test key.")
+    recipient = models.CharField(max_length=16, help_text="E.164, such as +966501234567.")
+    text = models.TextField()
+    sender_id = models.CharField("sender ID", max_length=20, blank=True)
+    encoding = models.CharField(max_length=16, choices=[(e.value, e.value) for e in Encoding])
+    segment_count = models.PositiveSmallIntegerField("parts")
+    scheduled_at = models.DateTimeField(null=True, blank=True, help_text="When the caller wants it sent.")
+    pinned_app = models.ForeignKey(
+        OrganizationApp,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="pinned_messages",
+        db_index=False,
+        help_text="The only app that may send it. Empty: any.",
+    )
+    preferred_slug = models.CharField("preferred app", max_length=40, blank=True)
+    idempotency_key = models.CharField(max_length=128, null=True, blank=True, help_text="Chosen by the client.")
+    request_digest = models.CharField(max_length=64, editable=False)
+    meta = models.JSONField(default=dict, blank=True, help_text="The client's own notes.")
+    token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, help_text="The key or session it came by.")
+    user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, help_text="The person who queued it.")
+
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    reason = models.CharField(max_length=64, blank=True, help_text="Stable, for programs.")
+    error_message = models.TextField(blank=True)
+    next_attempt_at = models.DateTimeField(help_text="Not sent before this; also its place in the queue.")
+    expires_at = models.DateTimeField(help_text="Not sent after this: then it fails.")
+    claim_token = models.UUIDField(null=True, editable=False, help_text="Random; names the claim that may finish it.")
+    claimed_at = models.DateTimeField(null=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, editable=False, help_text="Until when it is its claim's.")
+    started_at = models.DateTimeField(
+        null=True, editable=False, help_text="The start mark: committed before the first byte leaves."
+    )
+    app = models.ForeignKey(
+        OrganizationApp,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text="The app that was last tried.",
+    )
+    provider_slug = models.CharField("app", max_length=40, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "queued message"
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            # A client that repeats a POST gets its first message back. NULL keys never clash.
+            models.UniqueConstraint(fields=["organization", "is_test", "idempotency_key"], name="outbox_idempotent"),
+            models.CheckConstraint(
+                condition=Q(status="sending", lease_expires_at__isnull=False, claim_token__isnull=False)
+                | (~Q(status="sending") & Q(lease_expires_at__isnull=True)),
+                name="outbox_lease_iff_sending",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="pending") | Q(started_at__isnull=True), name="outbox_pending_not_started"
+            ),
+        ]
+        indexes = [
+            # claims.claim: the queue, the longest waiting first. Finished rows stay out of the index.
+            models.Index(fields=["next_attempt_at", "id"], condition=Q(status="pending"), name="outbox_due"),
+            # reaping.reap: leases that have run out, and messages that nobody sent in time.
+            models.Index(fields=["lease_expires_at"], condition=Q(status="sending"), name="outbox_leased"),
+            models.Index(fields=["expires_at"], condition=Q(status="pending"), name="outbox_expiring"),
+            # The list of one organization, newest first.
+            models.Index(fields=["organization", "-created_at", "-id"], name="outbox_by_organization"),
+            # The messages of one number.
+            models.Index(fields=["organization", "recipient", "-created_at"], name="outbox_by_recipient"),
+            # health.check_queue: since when the oldest has waited, whatever its next try.
+            models.Index(
+                Coalesce("scheduled_at", "created_at"), condition=Q(status="pending"), name="outbox_waiting_since"
+            ),
+            # Uninstalling: is anything still pinned?
+            models.Index(fields=["pinned_app"], condition=Q(status__in=["pending", "sending"]), name="outbox_pinned"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} to {self.recipient}"
+
+    @cached_property
+    def log(self) -> SmsLog | None:
+        """Its row in the SMS log, which is written with the first attempt; None before."""
+        return SmsLog.objects.filter(queued_id=self.pk).first()
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        """What was tried for it, oldest first."""
+        return list(self.log.attempts.all()) if self.log else []

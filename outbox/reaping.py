@@ -1,0 +1,81 @@
+"""What nobody finished: leases that ran out, messages that expired, direct sends that never reported back.
+
+The start mark alone decides: a leased message without it goes back to the queue, one with it is an unknown outcome.
+Everything is measured by the database's clock, in short transactions that pass over rows somebody holds.
+"""
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from linkit import clock
+from outbox.models import Message
+from sms_providers.models import Attempt, Status
+from sms_providers.reaping import lost, reap_direct_sends
+from sms_providers.sending import Ending, close_unsent, finish
+
+_BATCH = 500
+
+
+@dataclass
+class Reaped:
+    """How many messages each rule moved."""
+
+    returned: int = 0
+    unknown: int = 0
+    expired: int = 0
+    direct: int = 0
+
+
+def reap() -> Reaped:
+    """Apply every rule until nothing is left to move. Safe to run twice at once."""
+    reaped = Reaped(direct=reap_direct_sends())
+    while True:
+        ended = _reap_leases(reaped)
+        expired = _expire(reaped)
+        if ended < _BATCH and expired < _BATCH:
+            return reaped
+
+
+def _locked(messages: QuerySet[Message], order: str) -> list[Message]:
+    return list(messages.order_by(order).select_for_update(skip_locked=True)[:_BATCH])
+
+
+def _reap_leases(reaped: Reaped) -> int:
+    with transaction.atomic():
+        ended = _locked(Message.objects.filter(status=Status.SENDING, lease_expires_at__lt=Now()), "lease_expires_at")
+        now = clock.now()
+        unstarted = [message.pk for message in ended if message.started_at is None]
+        started = [message.pk for message in ended if message.started_at is not None]
+        Message.objects.filter(pk__in=unstarted).update(
+            status=Status.PENDING, claim_token=None, lease_expires_at=None, next_attempt_at=now, updated_at=now
+        )
+        result = lost()
+        # The claim token stays: a late answer of this very attempt may still settle it.
+        Message.objects.filter(pk__in=started).update(
+            status=Status.DISPATCH_TIMEOUT,
+            lease_expires_at=None,
+            reason=result.reason,
+            error_message=result.message,
+            updated_at=now,
+        )
+        attempts = Attempt.objects.filter(log__queued_id__in=started, finished_at__isnull=True).select_related("log")
+        finish([Ending(attempt, result, Status.DISPATCH_TIMEOUT) for attempt in attempts], now=now)
+    reaped.returned += len(unstarted)
+    reaped.unknown += len(started)
+    return len(ended)
+
+
+def _expire(reaped: Reaped) -> int:
+    with transaction.atomic():
+        overdue = _locked(Message.objects.filter(status=Status.PENDING, expires_at__lte=Now()), "expires_at")
+        ids = [message.pk for message in overdue]
+        words = "It could not be sent before it expired."
+        Message.objects.filter(pk__in=ids).update(
+            status=Status.FAILED, reason="expired", error_message=words, updated_at=clock.now()
+        )
+        close_unsent(ids, reason="expired", message=words)
+    reaped.expired += len(ids)
+    return len(ids)

@@ -1,0 +1,26 @@
+"""What the App Store asks of the outbox."""
+
+from datetime import datetime
+from typing import Any
+
+from django.dispatch import receiver
+
+from linkit.errors import Conflict
+from outbox import services
+from outbox.models import Message
+from sms_providers import signals
+from sms_providers.models import OrganizationApp, SmsLog, Status
+
+
+@receiver(signals.queue_requested)
+def queue_for_later(sender: Any, log: SmsLog, app: OrganizationApp | None, due_at: datetime, **_: Any) -> str:
+    return services.queue_pinned(log=log, app=app, due_at=due_at).pk
+
+
+@receiver(signals.app_uninstalling)
+def keep_pinned_apps(sender: Any, app: OrganizationApp, **_: Any) -> None:
+    if Message.objects.filter(pinned_app=app, status__in=[Status.PENDING, Status.SENDING]).exists():
+        raise Conflict(
+            f"Messages that only {app.slug} may send are still waiting; cancel them or wait, then uninstall it.",
+            reason="app_in_use",
+        )

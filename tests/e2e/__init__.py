@@ -1,0 +1,1 @@
+"""The product as real processes, against the local gateway."""
