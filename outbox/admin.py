@@ -1,0 +1,66 @@
+"""The outbox in the console: what is queued, what became of it, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+
+from linkit.markup import ltr, moment, pretty
+from linkit.tenancy import OrganizationFilter, Section
+from outbox.models import Message
+from sms_providers import catalogue
+from sms_providers.console import AppFilter, Banner, MessageListAdmin, story, tell
+from sms_providers.models import Status
+
+
+@admin.register(Message)
+class MessageAdmin(MessageListAdmin):
+    section, position = Section.MESSAGES, 30
+    list_title = "Outbox"
+    story_template = "outbox/message.html"
+    hidden_lookups = ["request_digest", "claim_token", "text", "meta"]
+    empty_message = "Nothing is or was queued. The API's outbox and messages for later come here."
+    list_display = ["created", "organization", "to", "state", "why", "through", "next_try", "message_id"]
+    list_filter = ["status", AppFilter, "created_at", "is_test", OrganizationFilter]
+    search_fields = ["recipient"]
+    id_fields = {"pk": r"r[0-9a-z]{14}"}
+
+    @admin.display(description="Next try")
+    def next_try(self, row: Message) -> SafeString:
+        return moment(row.next_attempt_at if row.status == Status.PENDING else None)
+
+    @admin.display(description="Id")
+    def message_id(self, row: Message) -> SafeString:
+        return ltr(row.pk)
+
+    def story_context(self, row: Message) -> dict[str, Any]:
+        log = row.log
+        return {
+            "log": log,
+            "app": catalogue.app_name(row.provider_slug) if row.provider_slug else "",
+            "pinned_to": catalogue.app_name(row.pinned_app.slug) if row.pinned_app else "",
+            "banner": _tell(row),
+            **story(log),
+            "state": self.state(row),
+            "meta": pretty(row.meta) if row.meta else "",
+        }
+
+
+def _tell(message: Message) -> Banner:
+    """Say what became of a queued message. Once it was tried its log row knows best."""
+    if message.status == Status.PENDING:
+        why = f" {message.error_message}" if message.error_message else ""
+        return Banner("calm", "Waiting", f"It goes out when it is due and an app can take it.{why}")
+    if message.status == Status.SENDING:
+        return Banner("calm", "Under way", "A worker has it in hand. Load this page again to see the outcome.")
+    log = message.log
+    if log is not None and log.status == message.status:
+        return tell(log)
+    if message.status == Status.DISPATCH_TIMEOUT:
+        text = f"{message.error_message} Do not send it again before you know."
+        return Banner("caution", "Outcome unknown: it may have been sent", text)
+    if message.status == Status.SENT:
+        return Banner("good", "Sent", "A provider accepted it.")
+    return Banner("bad", "Not sent", message.error_message or message.reason.replace("_", " "))
