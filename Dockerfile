@@ -37,5 +37,5 @@ HEALTHCHECK --interval=15s --timeout=10s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/api/v1/health', timeout=8)"]
 
 # More processes: WEB_CONCURRENCY. Any other option of gunicorn: GUNICORN_CMD_ARGS.
-CMD ["gunicorn", "linkit.wsgi", "--bind", "0.0.0.0:8000", "--threads", "8", "--graceful-timeout", "25", \
-     "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
+CMD ["gunicorn", "linkit.wsgi", "--config", "python:linkit.web_server", "--bind", "0.0.0.0:8000", \
+     "--threads", "8", "--graceful-timeout", "25", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]

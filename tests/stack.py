@@ -251,7 +251,8 @@ class Stack:
     def web(self, *, workers: int = 2, threads: int = 8, env: Mapping[str, str] | None = None) -> Running:
         """Start the web server on a free port and wait until it answers; `url`, `get` and `post` then work."""
         process = self.start(
-            "web", "-m", "gunicorn", "linkit.wsgi", "--bind", "127.0.0.1:0", "--workers", str(workers),
+            "web", "-m", "gunicorn", "linkit.wsgi", "--config", "python:linkit.web_server",
+            "--bind", "127.0.0.1:0", "--workers", str(workers),
             "--threads", str(threads), "--worker-tmp-dir", str(self._folder), "--no-control-socket", env=env,
         )  # fmt: skip
         self.url = self._wait_for(process, lambda: _LISTENING.findall(process.output))[0]

@@ -188,8 +188,8 @@ class Command(BaseCommand):
         host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
         # No control socket: it would lie in the home folder, one for all instances.
         web_call = math.ceil(settings.PROVIDER_CALL_LIMIT_WEB.total_seconds())
-        web = f"linkit.wsgi -w 1 --threads 8 --graceful-timeout {web_call + 2} --no-control-socket"
-        web = f"{web} -b {host}:{settings.PORT}"
+        web = f"linkit.wsgi -c python:linkit.web_server -b {host}:{settings.PORT} -w 1 --threads 8"
+        web = f"{web} --graceful-timeout {web_call + 2} --no-control-socket"
         commands = {
             # The process id makes the name unique where several share a Redis.
             "worker": [*celery, *worker.split(), "-n", f"linkit-{os.getpid()}@%h"],
