@@ -24,7 +24,7 @@ from linkit.schema import errors, example
 from outbox import services
 from outbox.models import Message
 from outbox.services import Enqueued
-from sms_providers.api.logs import AttemptSerializer, SmsFilter
+from sms_providers.api.logs import ANSWER_EXAMPLE, ATTEMPT_EXAMPLE, AttemptSerializer, SmsFilter
 from sms_providers.fields import IdempotencyKeyField, MetaField, MobileField, MomentField, SenderField, TextField
 from sms_providers.models import Status
 
@@ -303,16 +303,8 @@ class MessageView(GenericAPIView[Message]):
             example(
                 {
                     **_MESSAGE,
-                    "response": {"status": {"code": 200}, "data": {"code": 100, "ref_id": "7f3a1c20"}},
-                    "attempts": [
-                        {
-                            "provider_slug": "mora-sms",
-                            "outcome": "accepted",
-                            "reason": "",
-                            "started_at": "2026-11-23T09:00:00Z",
-                            "finished_at": "2026-11-23T09:00:01Z",
-                        }
-                    ],
+                    "response": ANSWER_EXAMPLE,
+                    "attempts": [ATTEMPT_EXAMPLE],
                 },
                 status=200,
             )

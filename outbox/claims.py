@@ -160,17 +160,20 @@ def _db(value: Any) -> Any:
 
 
 def _log_for(message: Message) -> SmsLog:
-    log = sending.new_log(
+    return SmsLog(
         organization_id=message.organization_id,
+        is_test=message.is_test,
         source=Source.OUTBOX,
         recipient=message.recipient,
         text=message.text,
         sender_id=message.sender_id,
-        is_test=message.is_test,
+        encoding=message.encoding,  # counted when it was queued
+        segment_count=message.segment_count,
         scheduled_at=message.scheduled_at,
+        token_id=message.token_id,
+        user_id=message.user_id,
+        queued_id=message.pk,
     )
-    log.token_id, log.user_id, log.queued_id = message.token_id, message.user_id, message.pk
-    return log
 
 
 def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
@@ -186,8 +189,8 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
         for started, result in sorted(results, key=lambda pair: pair[0].claimed.message.pk):
             message, attempt = started.claimed.message, started.attempt
             same_app = [a for a in started.claimed.tries if a.app_id == attempt.app_id]
-            attempt.outcome, attempt.reason, attempt.message = result.outcome, result.reason, result.message
-            attempt.retry_at = routing.retry_at(result, tries_before=len(same_app), now=now)
+            retry_at = routing.retry_at(result, tries_before=len(same_app), now=now)
+            sending.close(attempt, result, now=now, retry_at=retry_at)
             changes = _after(started, result, now)
             won = Message.objects.filter(
                 pk=message.pk,
@@ -197,7 +200,7 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
             if won:
                 status = str(changes["status"])
                 counts[status] = counts.get(status, 0) + 1
-                endings.append(Ending(attempt, result, status, attempt.retry_at))
+                endings.append(Ending(attempt, result, status))
         if endings:
             sending.finish(endings, now=now)
     return counts

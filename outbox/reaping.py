@@ -13,8 +13,8 @@ from django.db.models.functions import Now
 from linkit import clock
 from outbox.models import Message
 from sms_providers.models import Attempt, Status
-from sms_providers.reaping import lost, reap_direct_sends
-from sms_providers.sending import Ending, close_unsent, finish
+from sms_providers.reaping import lose, lost, reap_direct_sends
+from sms_providers.sending import close_unsent
 
 _BATCH = 500
 
@@ -61,8 +61,7 @@ def _reap_leases(reaped: Reaped) -> int:
             error_message=result.message,
             updated_at=now,
         )
-        attempts = Attempt.objects.filter(log__queued_id__in=started, finished_at__isnull=True).select_related("log")
-        finish([Ending(attempt, result, Status.DISPATCH_TIMEOUT) for attempt in attempts], now=now)
+        lose(Attempt.objects.filter(log__queued_id__in=started), now=now)
     reaped.returned += len(unstarted)
     reaped.unknown += len(started)
     return len(ended)

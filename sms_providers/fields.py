@@ -13,7 +13,7 @@ from linkit.models import Organization
 from sms_providers import schedule
 from sms_providers import text as sms_text
 
-MAX_SENDER = 20
+MAX_SENDER, MAX_IDEMPOTENCY_KEY = 20, 128
 _MAX_META_BYTES, _MAX_META_DEPTH = 8192, 20
 
 
@@ -81,7 +81,7 @@ class IdempotencyKeyField(StrictCharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            max_length=128,
+            max_length=MAX_IDEMPOTENCY_KEY,
             required=False,
             allow_blank=True,
             allow_null=True,

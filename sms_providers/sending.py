@@ -73,12 +73,11 @@ def route_for(organization: Organization, slug: str, *, is_test: bool = False) -
 
 @dataclass(frozen=True)
 class Ending:
-    """How an attempt ended and what that makes of its SMS. `retry_at`: when the same app may be tried again."""
+    """How an attempt ended (`close` has noted that on it) and what that makes of its SMS."""
 
     attempt: Attempt
     result: Result
     status: str
-    retry_at: datetime | None = None
 
 
 def new_log(
@@ -130,6 +129,15 @@ def sms_for(log: SmsLog, *, send_at: datetime | None = None) -> Sms:
     return Sms(recipient=log.recipient, text=log.text, sender_id=log.sender_id, send_at=send_at, reference=str(log.pk))
 
 
+def close(attempt: Attempt, result: Result, *, now: datetime, retry_at: datetime | None = None) -> None:
+    """Note on `attempt` how it ended, unsaved. `retry_at`: when the same app may be tried again."""
+    attempt.outcome, attempt.fault = result.outcome, result.fault.value if result.fault else ""
+    attempt.reason, attempt.message, attempt.code = result.reason, result.message, result.code
+    attempt.http_status, attempt.response = result.http_status, result.raw
+    attempt.provider_message_id = result.provider_message_id
+    attempt.finished_at, attempt.retry_at = now, retry_at
+
+
 def finish(endings: Sequence[Ending], *, now: datetime) -> None:
     """Write results to attempts and logs, in the caller's transaction.
 
@@ -137,12 +145,7 @@ def finish(endings: Sequence[Ending], *, now: datetime) -> None:
     """
     logs = []
     for ending in endings:
-        attempt, result, log = ending.attempt, ending.result, ending.attempt.log
-        attempt.outcome, attempt.fault = result.outcome, result.fault.value if result.fault else ""
-        attempt.reason, attempt.message, attempt.code = result.reason, result.message, result.code
-        attempt.http_status, attempt.response = result.http_status, result.raw
-        attempt.provider_message_id = result.provider_message_id
-        attempt.finished_at, attempt.retry_at = now, ending.retry_at
+        result, log = ending.result, ending.attempt.log
         log.status, log.outcome, log.reason, log.error_message = (
             ending.status,
             result.outcome,
@@ -288,7 +291,8 @@ def _settle(attempt: Attempt, result: Result) -> None:
                     now = clock.now()
                     wait = DEFAULT_WAIT if result.retry_after is None else result.retry_after
                     retry_at = now + wait if result.outcome == Outcome.UNAVAILABLE else None
-                    finish([Ending(attempt, result, FINAL_STATUS[result.outcome], retry_at)], now=now)
+                    close(attempt, result, now=now, retry_at=retry_at)
+                    finish([Ending(attempt, result, FINAL_STATUS[result.outcome])], now=now)
                 else:
                     attempt.log = current
             return

@@ -122,6 +122,14 @@ class LogFilter(SmsFilter):
         fields: list[str] = []
 
 
+ATTEMPT_EXAMPLE = {
+    "provider_slug": "mora-sms",
+    "outcome": "accepted",
+    "reason": "",
+    "started_at": "2026-11-23T09:00:00Z",
+    "finished_at": "2026-11-23T09:00:01Z",
+}
+ANSWER_EXAMPLE = {"status": {"code": 200}, "data": {"code": 100, "ref_id": "7f3a1c20"}}
 _LOG = {
     "id": "3f7c2b9e-1a1d-4c55-9a5e-2f6b9d0c7e21",
     "source": "outbox",
@@ -189,16 +197,12 @@ class LogView(GenericAPIView[SmsLog]):
                     **_LOG,
                     "attempts": [
                         {
-                            "provider_slug": "mora-sms",
-                            "outcome": "accepted",
-                            "reason": "",
-                            "started_at": "2026-11-23T09:00:00Z",
-                            "finished_at": "2026-11-23T09:00:01Z",
+                            **ATTEMPT_EXAMPLE,
                             "message": "",
                             "code": "",
                             "http_status": 200,
                             "provider_message_id": "7f3a1c20",
-                            "response": {"status": {"code": 200}, "data": {"code": 100, "ref_id": "7f3a1c20"}},
+                            "response": ANSWER_EXAMPLE,
                         }
                     ],
                 },

@@ -22,13 +22,12 @@ from linkit.permissions import Scope, caller_of, organization_of
 from linkit.schema import errors, example
 from sms_providers import catalogue, installing, schedule, sending
 from sms_providers.adapters.base import ProviderRefused
-from sms_providers.fields import MobileField, MomentField, SenderField, TextField
+from sms_providers.fields import MAX_IDEMPOTENCY_KEY, MobileField, MomentField, SenderField, TextField
 from sms_providers.models import Attempt, SmsLog, Source, Status
 from sms_providers.results import Fault, Outcome
 from sms_providers.sending import Route
 from sms_providers.transport import Budget
 
-MAX_IDEMPOTENCY_KEY = 128
 _TAG = "SMS providers"
 T = TypeVar("T")
 
