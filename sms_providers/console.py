@@ -22,6 +22,7 @@ from linkit.models import Organization
 from linkit.tenancy import ReadOnlyAdmin, TenantAdmin, reach
 from sms_providers import catalogue
 from sms_providers.models import SANDBOX, SmsLog, Status
+from sms_providers.reasons import REASONS
 from sms_providers.results import Outcome
 
 _OUTCOME_KINDS: dict[str, str] = {
@@ -134,6 +135,7 @@ def story(log: SmsLog | None) -> dict[str, Any]:
                 attempt.get_outcome_display() or "Under way", _OUTCOME_KINDS.get(attempt.outcome, "pending")
             ),
             "answer": "" if attempt.response is None else pretty(attempt.response),
+            "reason": REASONS.get(attempt.reason),
             "took": _seconds(attempt.started_at, attempt.finished_at),
         }
         for position, attempt in enumerate(latest)
@@ -169,7 +171,13 @@ class MessageListAdmin(ReadOnlyAdmin, TenantAdmin):
         row = self.fetch(request, object_id)
         if row is None:
             return self.missing(request, object_id)
-        context = {"title": f"SMS to {row.recipient}", "row": row, "original": row, "is_wide": reach(request).is_wide}
+        context = {
+            "title": f"SMS to {row.recipient}",
+            "row": row,
+            "original": row,
+            "is_wide": reach(request).is_wide,
+            "reason": REASONS.get(row.reason),
+        }
         return self.page(request, self.story_template, {**context, **self.story_context(row)})
 
     def story_context(self, row: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization
 from sms_providers import catalogue, signals
-from sms_providers.adapters.base import ProviderRefused
+from sms_providers.adapters.base import NotOffered, ProviderAdapter, ProviderRefused
 from sms_providers.models import OrganizationApp
 from sms_providers.transport import Budget
 
@@ -129,23 +129,34 @@ class Verdict:
 def test(*, app: OrganizationApp) -> Verdict:
     """Ask the provider for the balance, or else the sender names, and say what the answer tells. Sends nothing."""
     adapter = catalogue.adapter_for(app)
+    _, wrong = adapter.clean_credentials(app.credentials)
+    if wrong:  # an app that has changed since it was installed
+        missing = " ".join(text for texts in wrong.values() for text in texts)
+        return Verdict(False, f"The stored credentials are not complete. {missing}", "invalid_credentials", clock.now())
     budget = Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB)
     can = adapter.capabilities
-    try:
-        if can.balance:
-            balance = adapter.balance(budget)
-            left = f"{balance.amount.normalize():f} {balance.currency or balance.unit}".strip()
-            message = " ".join(filter(None, [f"The credentials work. Balance: {left}.", balance.note]))
-        elif can.sender_names:
-            names = adapter.sender_names(budget)
-            message = f"The credentials work. Sender names: {', '.join(names) or 'none'}."
-        else:
-            return Verdict(True, f"{adapter.name} has no call that tests credentials.", "not_testable", clock.now())
-    except ProviderRefused as refusal:
-        result = refusal.result
-        return Verdict(False, result.message or "The provider refused.", result.reason, clock.now())
-    note_answer(app)
-    return Verdict(True, message, "working", clock.now())
+    questions = [(can.balance, _balance_in_words), (can.sender_names, _sender_names_in_words)]
+    for question in [ask for is_offered, ask in questions if is_offered]:
+        try:
+            found = question(adapter, budget)
+        except NotOffered:
+            continue
+        except ProviderRefused as refusal:
+            result = refusal.result
+            return Verdict(False, result.message or "The provider refused.", result.reason, clock.now())
+        note_answer(app)
+        return Verdict(True, f"The credentials work. {found}", "working", clock.now())
+    return Verdict(True, f"{adapter.name} has no call that tests credentials.", "not_testable", clock.now())
+
+
+def _balance_in_words(adapter: ProviderAdapter, budget: Budget) -> str:
+    balance = adapter.balance(budget)
+    left = f"{balance.amount.normalize():f} {balance.currency or balance.unit}".strip()
+    return f"Balance: {left}. {balance.note}".strip()
+
+
+def _sender_names_in_words(adapter: ProviderAdapter, budget: Budget) -> str:
+    return f"Sender names: {', '.join(adapter.sender_names(budget)) or 'none'}."
 
 
 def note_answer(app: OrganizationApp) -> None:

@@ -14,7 +14,7 @@ import enum
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import models
 
@@ -24,6 +24,10 @@ class Outcome(models.TextChoices):
     REJECTED = "rejected", "Rejected"
     UNAVAILABLE = "unavailable", "Unavailable, not sent"
     UNKNOWN = "unknown", "Unknown, may have been sent"
+
+
+# For the providers' tables of codes.
+REJECTED, UNAVAILABLE, UNKNOWN = Outcome.REJECTED, Outcome.UNAVAILABLE, Outcome.UNKNOWN
 
 
 class Fault(enum.StrEnum):
@@ -44,7 +48,7 @@ class Fault(enum.StrEnum):
         return self in (Fault.AUTH, Fault.BALANCE, Fault.SENDER)
 
 
-# The reason of a fault when the provider's answer gives no finer one.
+# The reason of a fault when the provider's answer gives no finer one; all are in `reasons.REASONS`.
 FAULT_REASONS: dict[Fault, str] = {
     Fault.AUTH: "bad_credentials",
     Fault.BALANCE: "insufficient_provider_balance",
@@ -52,9 +56,19 @@ FAULT_REASONS: dict[Fault, str] = {
     Fault.RECIPIENT: "invalid_recipient",
     Fault.CONTENT: "content_refused",
     Fault.THROTTLED: "throttled",
-    Fault.PROVIDER_DOWN: "provider_down",
+    Fault.PROVIDER_DOWN: "provider_unavailable",  # of a certain non-send; one that may have left is `provider_down`
     Fault.OTHER: "refused_by_provider",
 }
+
+
+class Meaning(NamedTuple):
+    """What one of a provider's codes, statuses or texts means: a row of the table in that provider's module."""
+
+    outcome: Outcome
+    fault: Fault
+    reason: str  # of `reasons.REASONS`
+    message: str = ""  # a sentence for people, where it says more than the reason does
+    retry_after: timedelta | None = None  # when the provider names no time
 
 
 @dataclass(frozen=True)

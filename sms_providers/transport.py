@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache, cached_property, lru_cache
@@ -49,7 +49,7 @@ _CHUNK = 65_536
 class NotSent(Exception):
     """Certainly nothing left.
 
-    `reason` is stable: connection_failed, dns_failed, tls_failed, no_time_left, bad_request.
+    `reason` is stable: connection_failed, dns_failed, tls_failed, no_time_left, request_not_built.
     """
 
     def __init__(self, reason: str) -> None:
@@ -77,6 +77,10 @@ class Budget:
         """When a call that begins now is ended."""
         return time.monotonic() + self.limit.total_seconds()
 
+    def until(self, ends_at: float) -> Budget:
+        """Return what is left until `ends_at`, for the next of several calls that share one limit."""
+        return replace(self, limit=timedelta(seconds=ends_at - time.monotonic()))
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -94,11 +98,11 @@ class Reply:
 
     @cached_property
     def text(self) -> str:
-        """The body as text: as declared, else UTF-8, else Latin-1, which takes any byte."""
-        for charset in (self.charset, "utf-8-sig"):
+        """The body as text: as declared, else UTF-8, else Latin-1, which takes any byte. Without a byte order mark."""
+        for charset in (self.charset, "utf-8"):
             if charset:
                 with contextlib.suppress(ValueError, LookupError):
-                    return self.body.decode(charset)
+                    return self.body.decode(charset).removeprefix("\ufeff")
         return self.body.decode("latin-1")
 
     @cached_property
@@ -265,7 +269,7 @@ def exchange(request: requests.Request, budget: Budget) -> Reply:
     try:
         prepared = request.prepare()
     except (requests.RequestException, ValueError):
-        raise NotSent("bad_request") from None
+        raise NotSent("request_not_built") from None
     _call.begin(budget)
     if time.monotonic() >= min(_call.start_by, _call.ends_at):
         raise NotSent("no_time_left")
@@ -329,7 +333,7 @@ def _name(error: Exception) -> NotSent | MaybeSent:
     if isinstance(error, requests.exceptions.SSLError):
         return NotSent("tls_failed")
     if isinstance(error, ValueError):  # a URL, a header or a proxy's address that is none
-        return NotSent("bad_request")
+        return NotSent("request_not_built")
     if _call.stage != "idle" or any(isinstance(cause, _NO_CONNECTION) for cause in causes):
         return NotSent("connection_failed")
     return MaybeSent("read_timeout" if timed_out else "connection_lost")

@@ -7,7 +7,7 @@ from typing import Any
 
 from linkit import tokens
 from linkit.models import Membership, Organization, Role, User
-from sms_providers import installing
+from sms_providers import catalogue, installing
 from sms_providers.models import OrganizationApp
 
 PASSWORD = "a fairly long passphrase"
@@ -15,14 +15,8 @@ ALL_SCOPES = ("read", "send", "manage")
 
 # Credentials that the local gateway takes (tests/gateway) and that are well-formed for the real provider.
 CREDENTIALS: dict[str, dict[str, str]] = {
-    "mora-sms": {"api_key": "test-key", "username": "966500000000", "sender": "MyBrand"},
-    "taqnyat-sms": {"bearer_token": "test-token", "sender": "MyBrand"},
-    "twilio-sms": {
-        "account_sid": "AC00000000000000000000000000000001",
-        "auth_token": "0123456789abcdef0123456789abcdef",
-        "from": "+15005550006",
-    },
-    "sandbox-sms": {},
+    slug: {field.name: field.example for field in adapter.credential_fields if field.example}
+    for slug, adapter in catalogue.adapters().items()
 }
 
 _numbers = itertools.count(1)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import get_commands
 from django.urls import resolve
 
-from sms_providers.adapters.base import ProviderAdapter, Sms
-from sms_providers.results import FAULT_REASONS, Fault, Outcome
-from sms_providers.transport import Reply
+from sms_providers import reference
+from sms_providers.reasons import REASONS
+from sms_providers.results import FAULT_REASONS
 
 ROOT: Path = settings.BASE_DIR
 PACKAGES = ("linkit", "billing", "sms_providers", "outbox", "contacts")
@@ -25,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 EVERYTHING = "\n".join(page.read_text() for page in PAGES)
 
 # Calls whose argument at this position is a reason.
-_REASON_POSITION = {"NotSent": 0, "MaybeSent": 0, "unknown": 0, "Wait": 1, "GiveUp": 0, "Verdict": 2}
+_REASON_POSITION = {"NotSent": 0, "MaybeSent": 0, "unknown": 0, "Wait": 1, "GiveUp": 0, "Verdict": 2, "Meaning": 2}
 
 
 def sources() -> list[Path]:
@@ -41,10 +39,6 @@ def texts(node: ast.AST) -> Iterator[str]:
         yield from texts(node.orelse)
 
 
-def _is_fault(node: ast.AST) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Fault"
-
-
 def _reasons_at(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.ClassDef(body=body):  # reason = "no_app"
@@ -55,10 +49,6 @@ def _reasons_at(node: ast.AST) -> Iterator[str]:
         case ast.Call(func=ast.Name(id=name), args=args) if name in _REASON_POSITION:
             if len(args) > _REASON_POSITION[name]:
                 yield from texts(args[_REASON_POSITION[name]])
-        case ast.Tuple(elts=parts):  # a row of an adapter's table: the fault, then the reason
-            for fault, reason in itertools.pairwise(parts):
-                if _is_fault(fault):
-                    yield from texts(reason)
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == "reason":
@@ -82,12 +72,27 @@ def used_reasons() -> dict[str, str]:
 
 def explained_reasons() -> list[str]:
     page = (ROOT / "docs" / "errors.md").read_text()
-    return re.findall(r"^\| `([a-z0-9_]+)`(?: °)? \|", page, re.MULTILINE)
+    return re.findall(r"^\| `([a-z0-9_]+)` \|", page, re.MULTILINE)
 
 
 def test_every_reason_is_explained():
     missing = {reason: file for reason, file in used_reasons().items() if reason not in explained_reasons()}
     assert not missing, f"docs/errors.md does not explain: {missing}"
+
+
+def test_every_reason_of_an_sms_is_in_the_table_in_two_languages():
+    for code, reason in REASONS.items():
+        for text in (reason.text, reason.next_step):
+            assert re.fullmatch(r"[A-Z][ -~]{3,118}\.", text), code
+        for text in (reason.text_ar, reason.next_step_ar):
+            assert re.search("[\u0620-\u064a]{2}", text), code
+            assert text.endswith("."), code
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_what_is_generated_is_as_the_code_has_it(page: Path):
+    written = page.read_text()
+    assert reference.render(written) == written, "run `manage.py write_reference`"
 
 
 def test_every_explained_reason_is_used():
@@ -177,33 +182,3 @@ def test_code_that_the_pages_name_exists():
     for owner, name in re.findall(r"`([A-Za-z_]+)\.([A-Za-z_]+)(?:\(\))?`", EVERYTHING):
         if owner in names and name not in ("py", "md", "html"):
             assert name in names[owner], f"{owner}.{name} does not exist"
-
-
-def _example() -> type[ProviderAdapter]:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    space: dict[str, Any] = {"__name__": "acme"}
-    exec(compile(code, "README.md", "exec"), space)
-    adapter: type[ProviderAdapter] = space["AcmeSms"]
-    return adapter
-
-
-def test_the_adapter_of_the_readme_works():
-    credentials, wrong = _example().clean_credentials({"api_key": "secret"})
-    assert not wrong
-    adapter = _example()(credentials, default_sender="MyBrand")
-    request = adapter.build_send(Sms(recipient="+966501234567", text="Hello")).prepare()
-    assert str(request.url).startswith(_example().origin)
-    assert isinstance(request.body, bytes)
-    assert b"966501234567" in request.body
-    assert b"MyBrand" in request.body
-
-    def read(status: int, body: bytes) -> Any:
-        return adapter.read_send(Reply(status, {}, body))
-
-    taken = read(200, b'{"result": "OK", "id": 17}')
-    assert (taken.outcome, taken.provider_message_id) == (Outcome.ACCEPTED, "17")
-    assert read(400, b'{"result": "E22"}').fault == Fault.SENDER
-    assert read(200, b'{"result": "E90"}').outcome == Outcome.UNAVAILABLE
-    assert read(400, b'{"result": "E77", "info": "no"}').outcome == Outcome.REJECTED
-    assert read(500, b"oops").outcome == Outcome.UNKNOWN
-    assert read(200, b"<html>").outcome == Outcome.UNKNOWN

@@ -7,12 +7,13 @@ failures, looks codes up, refuses to guess about answers nobody can read, and ma
 from __future__ import annotations
 
 import base64
+import enum
 import html
 import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -22,8 +23,11 @@ from urllib.parse import quote, quote_plus
 import requests
 from django.conf import settings
 
-from linkit import faults
-from sms_providers.results import Fault, Outcome, Result, rejected, unavailable, unknown
+from linkit import encoding, faults
+from linkit.encoding import Encoding
+from linkit.phone import msisdn
+from sms_providers import reasons
+from sms_providers.results import Fault, Meaning, Outcome, Result, rejected, unavailable, unknown
 from sms_providers.transport import Budget, MaybeSent, NotSent, Reply, exchange
 
 logger = logging.getLogger(__name__)
@@ -32,13 +36,21 @@ MASK = "•••"
 MAX_KEPT_BYTES = 64_000  # of an answer that is kept as JSON
 MAX_KEPT_TEXT = 2000
 MAX_KEPT_DEPTH = 32
+MAX_PAGES = 20  # of a list of senders; nobody chooses from a longer one
 MAX_COST = Decimal(10) ** 6  # what a price column holds, and more than any SMS costs
 COST_GRAIN = Decimal("0.00001")  # its smallest step
 _SHORT_SECRET = 4  # a shorter one is masked as a whole word only, or it would blank out half of every answer
 _MAX_CREDENTIAL = 512
 
-# A provider's codes: what is wrong, a stable reason for programs, a sentence for people.
-ErrorTable = Mapping[str, tuple[Fault, str, str]]
+# A key or token as every provider makes them. A space or a line break inside came along with the copy.
+KEY, KEY_HELP = "[!-~]+", "it has Latin letters, digits and signs only, without spaces."
+# What a handset can show for a sender (3GPP TS 23.040, 9.1.2.5): a number, or a name of 11 characters.
+SENDER_ID, SENDER_ID_HELP = r"\+?[0-9]{3,16}|[ -~]{1,11}", "a number, or at most 11 Latin letters, digits and signs."
+
+# A provider's codes and what they mean. One that is missing is a refusal, and its raw answer is kept.
+ErrorTable = Mapping[str, Meaning]
+# For a provider without codes: what a refusal's text is about. The first that fits counts.
+TextTable = tuple[tuple[re.Pattern[str], Meaning], ...]
 
 T = TypeVar("T")
 
@@ -54,6 +66,21 @@ class CredentialField:
     help: str = ""
     pattern: str = ""  # a regular expression for the whole value
     pattern_help: str = ""  # what the value looks like, said when the pattern does not match
+    example: str = ""  # an invented value that fits; without one in every required field no test can run the adapter
+
+
+def secret_key(
+    name: str, label: str, *, help: str = "", is_required: bool = True, example: str = ""
+) -> CredentialField:
+    """Return the field of a key or token."""
+    return CredentialField(name, label, True, is_required, help, KEY, KEY_HELP, example)
+
+
+class Unicode(enum.StrEnum):
+    """Who tells the gateway that a text needs UCS-2. Never the operator."""
+
+    AUTOMATIC = "automatic"  # the provider looks at the text
+    FLAG = "flag"  # the adapter looks, and says so in the request
 
 
 @dataclass(frozen=True)
@@ -65,6 +92,8 @@ class Capabilities:
     scheduling: bool = False
     receipts: bool = False
     batch_size: int = 1  # recipients of one text in one call
+    reference: bool = False  # takes our own id, `ProviderAdapter.reference_for`
+    unicode: Unicode = Unicode.AUTOMATIC
 
 
 @dataclass(frozen=True)
@@ -76,6 +105,11 @@ class Sms:
     sender_id: str = ""
     send_at: datetime | None = None  # only when the adapter `can_schedule` it
     reference: str = ""
+
+    @property
+    def is_ucs2(self) -> bool:
+        """Whether the text has a character that GSM-7 lacks, for providers that have to be told."""
+        return encoding.detect(self.text) is Encoding.UCS2
 
 
 @dataclass(frozen=True)
@@ -89,11 +123,15 @@ class Balance:
 
 
 class ProviderRefused(Exception):
-    """A question (balance, senders) that got no usable answer. `result` says which of the ways it failed."""
+    """A question (balance, senders, sign-in) that got no usable answer. `result` says how it failed."""
 
     def __init__(self, result: Result) -> None:
         super().__init__(result.message)
         self.result = result
+
+
+class NotOffered(ProviderRefused):
+    """The provider does not answer this question for this account: no fault of anybody's."""
 
 
 class ProviderAdapter:
@@ -112,6 +150,8 @@ class ProviderAdapter:
     errors: ClassVar[ErrorTable] = {}
     sender_field: ClassVar[str] = "sender"  # the credential that names the sender ID of last resort
     needs_sender: ClassVar[bool] = True
+    sender_pattern: ClassVar[str] = ""  # a regular expression for the whole sender ID, where a rule is documented
+    sender_help: ClassVar[str] = ""  # what it looks like
 
     def __init__(self, credentials: Mapping[str, str], *, default_sender: str = "") -> None:
         self.config = credentials
@@ -143,6 +183,22 @@ class ProviderAdapter:
         """Whether the provider itself holds a message until `send_at`; if not, we do."""
         return False
 
+    def reference_for(self, sms: Sms) -> str | int:
+        """Return our own id as this provider takes it."""
+        return sms.reference
+
+    def call(self, request: requests.Request, budget: Budget) -> Reply:
+        """Make one provider call. A provider that has to be signed in to first overrides this.
+
+        Raises `NotSent` and `MaybeSent`, of this request, and `ProviderRefused` when signing in fails.
+        """
+        return exchange(self._prepared(request), budget)
+
+    @classmethod
+    def error_tables(cls) -> dict[str, ErrorTable]:
+        """Return every table of codes by what the codes are called, for the documentation and the tests."""
+        return {"Code": cls.errors} if cls.errors else {}
+
     @classmethod
     def check_credentials(cls, credentials: Mapping[str, str]) -> dict[str, list[str]]:
         """Return what is wrong beyond single fields, such as "one of these two", by field name."""
@@ -152,9 +208,13 @@ class ProviderAdapter:
 
     def send(self, sms: Sms, budget: Budget) -> Result:
         """Send once and say how it ended. Never raises; what is kept of the answer holds no secret."""
-        if self.needs_sender and not self.sender_for(sms):
+        sender = self.sender_for(sms)
+        if self.needs_sender and not sender:
             message = "There is no sender ID: name one in the message or in the app. Nothing was sent."
             return rejected(Fault.SENDER, message, reason="sender_missing")
+        if sender and self.sender_pattern and not re.fullmatch(self.sender_pattern, sender):
+            message = f"{self.name} takes no such sender ID: {self.sender_help} Nothing was sent."
+            return rejected(Fault.SENDER, message)
         if sms.send_at is not None and not self.capabilities.scheduling:
             # Whoever calls holds such a message back. Sent now it would be early.
             return rejected(Fault.OTHER, f"{self.name} cannot hold a message until later. Nothing was sent.")
@@ -163,11 +223,13 @@ class ProviderAdapter:
         except Exception as error:
             self._log("the request could not be built", error)
             message = "The request to the provider could not be built. Nothing was sent."
-            return rejected(Fault.OTHER, message, reason="bad_request")
+            return rejected(Fault.OTHER, message, reason="request_not_built")
         try:
-            reply = exchange(self._prepared(request), budget)
+            reply = self.call(request, budget)
+        except ProviderRefused as refusal:  # signing in: the message was never handed over
+            return refusal.result
         except NotSent as error:
-            if error.reason == "bad_request":  # it would be as bad the next time
+            if error.reason == "request_not_built":  # it would be as bad the next time
                 message = f"The request to {self.name} could not be built. Nothing was sent."
                 return rejected(Fault.OTHER, message, reason=error.reason)
             return unavailable(message=f"{self.name} could not be reached. Nothing was sent.", reason=error.reason)
@@ -216,32 +278,77 @@ class ProviderAdapter:
     def ask(self, request: requests.Request, budget: Budget) -> Reply:
         """Ask the provider something that changes nothing. Raises `ProviderRefused` when no answer comes."""
         try:
-            return exchange(self._prepared(request), budget)
+            return self.call(request, budget)
         except (NotSent, MaybeSent) as error:
             message = f"{self.name} could not be reached ({error.reason.replace('_', ' ')})."
             raise ProviderRefused(unavailable(message=message, reason=error.reason)) from None
 
+    def paged(
+        self,
+        request: Callable[[int], requests.Request],
+        read: Callable[[Reply], list[Any] | None],
+        budget: Budget,
+        *,
+        size: int,
+    ) -> Iterator[Any]:
+        """Yield the items of every page of a list, within one limit for all: somebody is waiting for it.
+
+        `request` takes a page's number from 0. `read` returns its items, or None for an answer that is no list; a
+        page of fewer than `size` is the last. Raises `ProviderRefused`.
+        """
+        ends_at = budget.ends_at
+        for page in range(MAX_PAGES):
+            reply = self.ask(request(page), budget.until(ends_at))
+            items = read(reply) if reply.is_success else None
+            if items is None:
+                raise self.refuse(reply)
+            yield from items
+            if len(items) < size:
+                return
+
     # --- reading answers -----------------------------------------------------------------------------------
 
-    def by_code(self, code: str, reply: Reply, *, said: object = "", **details: Any) -> Result:
-        """Say what one of the provider's own codes means, by `errors`.
+    def by_code(
+        self, code: str, reply: Reply, *, said: object = "", table: ErrorTable | None = None, **details: Any
+    ) -> Result:
+        """Say what one of the provider's own codes means, by `table` or else `errors`.
 
         A code that nobody documents is a refusal with the provider's own words, unless the HTTP status says more.
         """
-        fault, reason, message = self.errors.get(code, (None, "", ""))
-        if fault is Fault.THROTTLED:
-            return unavailable(fault, message, reason=reason, code=code, **details)
+        meaning = (self.errors if table is None else table).get(code)
+        if meaning and meaning.outcome == Outcome.UNAVAILABLE:
+            return self.by_meaning(meaning, code=code, **details)
         if reply.status == 429:  # it promises that nothing was processed, whatever the code
             return self.by_status(reply, code=code, **details)
-        if fault is Fault.PROVIDER_DOWN:
-            # A fault inside the provider, which does not promise that nothing was processed.
-            return unknown(reason, message, fault=fault, code=code, **details)
-        if fault is not None:
-            return rejected(fault, message, reason=reason, code=code, **details)
+        if meaning:
+            return self.by_meaning(meaning, code=code, **details)
         if reply.status in (401, 403) or reply.status >= 500:
             return self.by_status(reply, code=code, **details)
+        return self.refused(f"code {code}", said, code=code, **details)
+
+    def by_text(self, said: str, texts: TextTable, **details: Any) -> Result | None:
+        """Say what the provider's words are about; None when they fit no row of `texts`."""
+        meaning = next((meaning for pattern, meaning in texts if pattern.search(said)), None)
+        return self.by_meaning(meaning, said=said, **details) if meaning else None
+
+    def by_meaning(self, meaning: Meaning, *, said: str = "", **details: Any) -> Result:
+        """Return the result that a row of a table stands for, with the provider's words where there are any."""
+        sentence = meaning.message or reasons.text(meaning.reason)
+        words = f" ({said})" if said else ""
+        promise = " Nothing was sent." if meaning.outcome == Outcome.UNAVAILABLE else ""
+        return Result(
+            meaning.outcome,
+            meaning.fault,
+            meaning.reason,
+            f"{self.name}: {sentence}{words}{promise}",
+            retry_after=meaning.retry_after,
+            **details,
+        )
+
+    def refused(self, what: str, said: object = "", *, reason: str = "", **details: Any) -> Result:
+        """Return a refusal that no table explains; `what` names the code or status, `said` has the provider's words."""
         words = f": {said}" if isinstance(said, str) and said else "."
-        return rejected(Fault.OTHER, f"{self.name} refused with code {code}{words}", code=code, **details)
+        return rejected(Fault.OTHER, f"{self.name} refused with {what}{words}", reason=reason, **details)
 
     def by_status(self, reply: Reply, **details: Any) -> Result:
         """Say what an answer means whose body says nothing: by HTTP status, in doubt unknown."""
@@ -395,6 +502,16 @@ def _problem(field: CredentialField, value: str) -> str:
     if field.pattern and not re.fullmatch(field.pattern, value):
         return f"{field.label} does not look right: {field.pattern_help}"
     return ""
+
+
+def bare_sender(sender: str) -> str:
+    """Return a sender ID that is a number without its plus, as most gateways want all numbers; a name as it is."""
+    return msisdn(sender) if re.fullmatch(r"\+[0-9]+", sender) else sender
+
+
+def words(alternatives: str) -> re.Pattern[str]:
+    """Return a pattern that finds one of `a|b|c` as a whole word in any case. An underscore ends a word too."""
+    return re.compile(rf"(?<![a-z0-9])({alternatives})(?![a-z0-9])", re.IGNORECASE)
 
 
 def as_decimal(value: Any) -> Decimal | None:

@@ -24,24 +24,27 @@ from sms_providers.adapters.base import (
     Sms,
     as_code,
     as_decimal,
+    secret_key,
 )
-from sms_providers.results import Fault, Result, accepted, rejected
+from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 ACCEPTED = "100"
 
 ERRORS: ErrorTable = {
-    "105": (Fault.BALANCE, "insufficient_provider_balance", "The Mora account has not enough balance."),
-    "106": (Fault.SENDER, "sender_not_registered", "This account may not use the sender name."),
-    "107": (Fault.SENDER, "sender_blocked", "The sender name is blocked."),
-    "108": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
-    "112": (Fault.CONTENT, "content_refused", "The text has a prohibited word."),
-    "114": (Fault.AUTH, "account_suspended", "The Mora account is suspended."),
-    "115": (Fault.AUTH, "account_not_activated", "The Mora account's mobile number is not activated."),
-    "116": (Fault.AUTH, "account_not_activated", "The Mora account's e-mail address is not activated."),
-    "117": (Fault.CONTENT, "empty_text", "The text is empty."),
-    "118": (Fault.SENDER, "sender_missing", "There is no sender name."),
-    "119": (Fault.RECIPIENT, "recipient_missing", "There is no number."),
+    "105": Meaning(REJECTED, Fault.BALANCE, "insufficient_provider_balance"),
+    "106": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
+    "107": Meaning(REJECTED, Fault.SENDER, "sender_blocked"),
+    "108": Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient"),
+    "112": Meaning(REJECTED, Fault.CONTENT, "content_refused"),
+    "114": Meaning(REJECTED, Fault.AUTH, "account_suspended"),
+    "115": Meaning(REJECTED, Fault.AUTH, "account_not_activated", "The Mora account's mobile number is not activated."),
+    "116": Meaning(
+        REJECTED, Fault.AUTH, "account_not_activated", "The Mora account's e-mail address is not activated."
+    ),
+    "117": Meaning(REJECTED, Fault.CONTENT, "empty_text"),
+    "118": Meaning(REJECTED, Fault.SENDER, "sender_missing"),
+    "119": Meaning(REJECTED, Fault.RECIPIENT, "recipient_missing"),
 }
 
 # What a sibling panel with the same numbering says. Not confirmed for Mora: only a hint to people.
@@ -64,9 +67,21 @@ class MoraSms(ProviderAdapter):
     capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True)
     errors: ClassVar[ErrorTable] = ERRORS
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
-        CredentialField("api_key", "API key", is_secret=True, help="Made in the Mora panel."),
-        CredentialField("username", "User name", help="The panel's login, often a number such as 966501234567."),
-        CredentialField("sender", "Sender name", is_required=False, help="For messages that name none."),
+        secret_key(
+            "api_key",
+            "API key",
+            help="Made in the Mora panel.",
+            example="test-key",
+        ),
+        CredentialField(
+            "username",
+            "User name",
+            help="The panel's login, often a number such as 966501234567.",
+            example="966500000000",
+        ),
+        CredentialField(
+            "sender", "Sender name", is_required=False, help="For messages that name none.", example="MyBrand"
+        ),
     )
 
     def build_send(self, sms: Sms) -> requests.Request:

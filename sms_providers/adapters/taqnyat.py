@@ -24,35 +24,40 @@ from sms_providers.adapters.base import (
     ErrorTable,
     ProviderAdapter,
     Sms,
+    TextTable,
     as_code,
     as_count,
     as_decimal,
+    secret_key,
+    words,
 )
-from sms_providers.results import Fault, Result, accepted, rejected, unknown
+from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected, unknown
 from sms_providers.transport import Budget, Reply
 
 SAUDI_TIME = ZoneInfo("Asia/Riyadh")
 
-# What a refusal's text is about: the first that fits. Whole words, since "ip" is also in "recipient".
-TEXTS: tuple[tuple[str, Fault, str, str], ...] = (
-    ("balance|credits?", Fault.BALANCE, "insufficient_provider_balance", "The Taqnyat account has not enough balance"),
-    ("senders?|sendername", Fault.SENDER, "sender_not_registered", "The sender name is not approved or not active"),
-    ("recipients?|mobiles?|numbers?", Fault.RECIPIENT, "invalid_recipient", "The number is not valid"),
-    ("ips?|country|account", Fault.AUTH, "account_restricted", "The Taqnyat account is restricted"),
-    ("body|messages?|length", Fault.CONTENT, "content_refused", "The text is not accepted"),
+# What a refusal's text is about, in the order in which it counts. Whole words, since "ip" is also in "recipient".
+TEXTS: TextTable = (
+    (words("balance|credits?"), Meaning(REJECTED, Fault.BALANCE, "insufficient_provider_balance")),
+    (words("senders?|sendername"), Meaning(REJECTED, Fault.SENDER, "sender_not_registered")),
+    (words("recipients?|mobiles?|numbers?"), Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient")),
+    (words("ips?|country|account"), Meaning(REJECTED, Fault.AUTH, "account_restricted")),
+    (words("body|messages?|length"), Meaning(REJECTED, Fault.CONTENT, "content_refused")),
 )
 
 # The published codes belong to the e-mail product, and have been seen in SMS answers once.
 ERRORS: ErrorTable = {
-    "2": (Fault.BALANCE, "insufficient_provider_balance", "The Taqnyat account has not enough balance."),
-    "3": (Fault.BALANCE, "insufficient_provider_balance", "The Taqnyat account has not enough balance."),
-    "14": (Fault.SENDER, "sender_not_registered", "The sender name is not approved or not active."),
-    "15": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
-    "16": (Fault.CONTENT, "content_refused", "The text is not accepted."),
-    "17": (Fault.CONTENT, "content_refused", "The text is not accepted."),
-    "101": (Fault.AUTH, "access_denied", "Sending by API is off for this Taqnyat account."),
-    "102": (Fault.AUTH, "access_denied", "The Taqnyat account does not allow calls from this server's address."),
-    "104": (Fault.AUTH, "bad_credentials", "Taqnyat does not accept the token."),
+    "2": Meaning(REJECTED, Fault.BALANCE, "insufficient_provider_balance"),
+    "3": Meaning(REJECTED, Fault.BALANCE, "insufficient_provider_balance"),
+    "14": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
+    "15": Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient"),
+    "16": Meaning(REJECTED, Fault.CONTENT, "content_refused"),
+    "17": Meaning(REJECTED, Fault.CONTENT, "content_refused"),
+    "101": Meaning(REJECTED, Fault.AUTH, "access_denied", "Sending by API is off for this Taqnyat account."),
+    "102": Meaning(
+        REJECTED, Fault.AUTH, "access_denied", "The Taqnyat account does not allow calls from this server's address."
+    ),
+    "104": Meaning(REJECTED, Fault.AUTH, "bad_credentials"),
 }
 
 _BAD_KEY = re.compile(r"invalid\b.*\b(api[ _-]?key|token)|\b(api[ _-]?key|token)\b.*\binvalid", re.IGNORECASE)
@@ -62,22 +67,23 @@ class TaqnyatSms(ProviderAdapter):
     slug: ClassVar[str] = "taqnyat-sms"
     name: ClassVar[str] = "Taqnyat"
     origin: ClassVar[str] = "https://api.taqnyat.sa"
-    capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True, scheduling=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        balance=True, sender_names=True, scheduling=True, reference=True
+    )
     errors: ClassVar[ErrorTable] = ERRORS
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
-        CredentialField(
+        secret_key(
             "bearer_token",
             "Bearer token",
-            is_secret=True,
             help="Made in the Taqnyat portal for the SMS service; a WhatsApp token does not work.",
-            pattern="[!-~]+",
-            pattern_help="a token has Latin letters, digits and signs only.",
+            example="test-token",
         ),
         CredentialField(
             "sender",
             "Sender name",
             is_required=False,
             help="For messages that name none. For advertising, the name that ends in -AD.",
+            example="MyBrand",
         ),
     )
 
@@ -127,7 +133,8 @@ class TaqnyatSms(ProviderAdapter):
             return self.by_code(code, reply)
         if reply.status not in (400, 403) and not _has_failed(reply):
             return self.by_status(reply)
-        result = self._by_text(said)
+        about = self.by_text(said, TEXTS)
+        result = about or self.refused("no reason that is known", said, reason="invalid_request")
         if reply.status == 403 and not (result.fault and result.fault.is_about_the_account):
             return self.by_status(reply)
         return result
@@ -156,13 +163,6 @@ class TaqnyatSms(ProviderAdapter):
 
     def _question(self, path: str, budget: Budget) -> Reply:
         return self.ask(requests.Request("GET", self.url(path), headers=self._headers()), budget)
-
-    def _by_text(self, said: str) -> Result:
-        for words, fault, reason, message in TEXTS:
-            # An underscore ends a word here: `sender_name` is about the sender.
-            if re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", said, re.IGNORECASE):
-                return rejected(fault, f"{message}: {said}", reason=reason)
-        return rejected(Fault.OTHER, f"Taqnyat refused: {said or 'it did not say why.'}", reason="invalid_request")
 
 
 def saudi_minute(moment: datetime) -> str:

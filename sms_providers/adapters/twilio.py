@@ -6,15 +6,16 @@ Twilio can hold a message only for a Messaging Service: with `From` alone it ign
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import requests
 
 from sms_providers.adapters.base import (
+    MAX_PAGES,
+    SENDER_ID,
+    SENDER_ID_HELP,
     Balance,
     Capabilities,
     CredentialField,
@@ -25,96 +26,102 @@ from sms_providers.adapters.base import (
     as_code,
     as_count,
     as_decimal,
+    secret_key,
 )
-from sms_providers.results import Fault, Result, accepted, rejected
+from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 SOONEST, LATEST = timedelta(minutes=15), timedelta(days=35)
-MAX_PAGES = 20  # of 50 numbers; nobody chooses from a longer list
+
+_NO_SERVICE = Meaning(
+    REJECTED, Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."
+)
 
 # What Twilio answers at once, and from 30001 on what it may have found out about a message that failed at once.
 ERRORS: ErrorTable = {
-    "20003": (Fault.AUTH, "bad_credentials", "Twilio does not accept the credentials."),
-    "20005": (Fault.AUTH, "account_suspended", "The Twilio account is not active. Check its balance too."),
-    "90010": (Fault.AUTH, "account_suspended", "The Twilio account is not active. Check its balance too."),
-    "20006": (Fault.AUTH, "access_denied", "The Twilio account may not do this."),
-    "20403": (Fault.AUTH, "access_denied", "The Twilio account may not do this."),
-    "20008": (Fault.AUTH, "access_denied", "Twilio's test credentials cannot be used for this."),
-    "20404": (Fault.OTHER, "not_found", "Twilio knows no such account: check the SID and the region."),
-    "20429": (Fault.THROTTLED, "throttled", "Too many calls at once. Nothing was sent."),
-    "20500": (Fault.PROVIDER_DOWN, "provider_down", "Twilio had an internal error."),
-    "20503": (Fault.PROVIDER_DOWN, "provider_down", "Twilio's service is unavailable."),
-    "21211": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
-    "21421": (Fault.RECIPIENT, "invalid_recipient", "The number is not valid."),
-    "21604": (Fault.RECIPIENT, "recipient_missing", "There is no number."),
-    "21612": (Fault.RECIPIENT, "recipient_unreachable", "The number cannot be reached from this sender."),
-    "21614": (Fault.RECIPIENT, "recipient_not_mobile", "The number is not a mobile number."),
-    "21635": (Fault.RECIPIENT, "recipient_not_mobile", "The number is a landline."),
-    "21608": (Fault.RECIPIENT, "recipient_not_verified", "A trial account sends to verified numbers only."),
-    "21219": (Fault.RECIPIENT, "recipient_not_verified", "A trial account sends to verified numbers only."),
-    "21408": (Fault.RECIPIENT, "region_not_enabled", "The Twilio account is not enabled for the number's country."),
-    "21610": (Fault.RECIPIENT, "recipient_opted_out", "The recipient has opted out of messages from this sender."),
-    "21653": (Fault.RECIPIENT, "too_many_recipients", "There are too many recipients."),
-    "21212": (Fault.SENDER, "sender_not_registered", "The sender ID is not valid."),
-    "21601": (Fault.SENDER, "sender_not_registered", "The sender's number cannot send SMS."),
-    "21606": (Fault.SENDER, "sender_not_registered", "The sender ID is not this account's, or cannot send SMS."),
-    "21603": (Fault.SENDER, "sender_missing", "There is neither a sender ID nor a Messaging Service."),
-    "21607": (Fault.SENDER, "sender_not_registered", "A trial account may not use this sender ID."),
-    "21659": (Fault.SENDER, "sender_not_registered", "The sender ID is no Twilio number, or not for this country."),
-    "21701": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
-    "21702": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
-    "21703": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
-    "21704": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
-    "21705": (Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."),
-    "21709": (Fault.SENDER, "sender_not_registered", "The Messaging Service or the sender name is not valid."),
-    "21712": (Fault.SENDER, "sender_not_registered", "The Messaging Service or the sender name is not valid."),
-    "21602": (Fault.CONTENT, "empty_text", "The text is empty."),
-    "21617": (Fault.CONTENT, "text_too_long", "The text is longer than 1,600 characters."),
-    "21605": (Fault.CONTENT, "text_too_long", "The text is too long."),
-    "21618": (Fault.CONTENT, "content_refused", "The text cannot be sent."),
-    "21654": (Fault.CONTENT, "content_refused", "The content template is wrong."),
-    "21655": (Fault.CONTENT, "content_refused", "The content template is wrong."),
-    "21656": (Fault.CONTENT, "content_refused", "The content template's variables are wrong."),
-    "21609": (Fault.OTHER, "invalid_request", "The address for delivery reports is not valid."),
-    "21624": (Fault.OTHER, "invalid_request", "The validity period is out of range."),
-    "21611": (Fault.THROTTLED, "sender_queue_full", "The queue of this sender is full. Nothing was sent."),
-    "14107": (Fault.THROTTLED, "throttled", "Too many messages between two numbers in 30 seconds. Nothing was sent."),
-    "63017": (
-        Fault.THROTTLED,
-        "throttled",
-        "The rate limit of the account or the channel is reached. Nothing was sent.",
+    "20003": Meaning(REJECTED, Fault.AUTH, "bad_credentials"),
+    "20005": Meaning(REJECTED, Fault.AUTH, "account_suspended", "The account is not active. Check its balance."),
+    "90010": Meaning(REJECTED, Fault.AUTH, "account_suspended", "The account is not active. Check its balance."),
+    "20006": Meaning(REJECTED, Fault.AUTH, "access_denied"),
+    "20403": Meaning(REJECTED, Fault.AUTH, "access_denied"),
+    "20008": Meaning(REJECTED, Fault.AUTH, "access_denied", "Twilio's test credentials cannot be used for this."),
+    "20404": Meaning(REJECTED, Fault.OTHER, "account_not_found", "There is no such account: check SID and region."),
+    "20429": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled"),
+    "20500": Meaning(UNKNOWN, Fault.PROVIDER_DOWN, "provider_down"),
+    "20503": Meaning(UNKNOWN, Fault.PROVIDER_DOWN, "provider_down"),
+    "21211": Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient"),
+    "21421": Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient"),
+    "21604": Meaning(REJECTED, Fault.RECIPIENT, "recipient_missing"),
+    "21612": Meaning(
+        REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The number cannot be reached from this sender."
     ),
-    "63018": (
-        Fault.THROTTLED,
-        "throttled",
-        "The rate limit of the account or the channel is reached. Nothing was sent.",
+    "21614": Meaning(REJECTED, Fault.RECIPIENT, "recipient_not_mobile"),
+    "21635": Meaning(REJECTED, Fault.RECIPIENT, "recipient_not_mobile"),
+    "21608": Meaning(REJECTED, Fault.RECIPIENT, "recipient_not_verified"),
+    "21219": Meaning(REJECTED, Fault.RECIPIENT, "recipient_not_verified"),
+    "21408": Meaning(REJECTED, Fault.RECIPIENT, "region_not_enabled"),
+    "21610": Meaning(REJECTED, Fault.RECIPIENT, "recipient_opted_out"),
+    "21653": Meaning(REJECTED, Fault.RECIPIENT, "too_many_recipients"),
+    "21212": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
+    "21601": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "The sender's number cannot send SMS."),
+    "21606": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "It is not this account's, or cannot send SMS."),
+    "21603": Meaning(REJECTED, Fault.SENDER, "sender_missing", "There is neither a sender ID nor a Messaging Service."),
+    "21607": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "A trial account may not use this sender ID."),
+    "21659": Meaning(
+        REJECTED, Fault.SENDER, "sender_not_registered", "It is no Twilio number, or not for this country."
     ),
-    "63038": (Fault.THROTTLED, "daily_limit_reached", "The daily limit of the account is reached. Nothing was sent."),
-    "35111": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
-    "35114": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
-    "35115": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
-    "35116": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
-    "35118": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
-    "35119": (Fault.OTHER, "invalid_schedule", "Twilio does not accept the time or its parameters."),
-    "35125": (Fault.THROTTLED, "schedule_full", "Twilio holds as many messages as it can. Nothing was sent."),
-    "30001": (Fault.THROTTLED, "sender_queue_full", "Twilio's queue overflowed. Nothing was sent."),
-    "30002": (Fault.AUTH, "account_suspended", "The Twilio account is suspended."),
-    "30003": (Fault.RECIPIENT, "recipient_unreachable", "The handset is off or out of range."),
-    "30004": (Fault.RECIPIENT, "recipient_blocked", "The recipient or the carrier blocks the message."),
-    "30005": (Fault.RECIPIENT, "invalid_recipient", "The handset is unknown."),
-    "30006": (Fault.RECIPIENT, "recipient_not_mobile", "The number is a landline, or its carrier cannot be reached."),
-    "30007": (Fault.CONTENT, "content_refused", "The message was filtered as unwanted."),
-    "30008": (Fault.OTHER, "carrier_error", "The carrier gave an unknown error."),
-    "30010": (Fault.OTHER, "price_limit", "The price is above the maximum."),
-    "30017": (Fault.THROTTLED, "throttled", "The carrier's network is congested. Nothing was sent."),
-    "30018": (Fault.SENDER, "sender_not_registered", "The sender ID is not registered."),
-    "30024": (Fault.SENDER, "sender_not_registered", "The sender ID is not provisioned."),
-    "30032": (Fault.SENDER, "sender_not_registered", "The toll-free number is not verified."),
-    "30034": (Fault.SENDER, "sender_not_registered", "The US number is not registered."),
-    "30022": (Fault.THROTTLED, "throttled", "A limit of the US registration is reached. Nothing was sent."),
-    "30023": (Fault.THROTTLED, "throttled", "A limit of the US registration is reached. Nothing was sent."),
-    "30027": (Fault.THROTTLED, "throttled", "A limit of the US registration is reached. Nothing was sent."),
-    "30410": (Fault.PROVIDER_DOWN, "provider_down", "The carrier did not answer Twilio in time."),
+    "21701": _NO_SERVICE,
+    "21702": _NO_SERVICE,
+    "21703": _NO_SERVICE,
+    "21704": _NO_SERVICE,
+    "21705": _NO_SERVICE,
+    "21709": Meaning(
+        REJECTED, Fault.SENDER, "sender_not_registered", "The Messaging Service or the name is not valid."
+    ),
+    "21712": Meaning(
+        REJECTED, Fault.SENDER, "sender_not_registered", "The Messaging Service or the name is not valid."
+    ),
+    "21602": Meaning(REJECTED, Fault.CONTENT, "empty_text"),
+    "21617": Meaning(REJECTED, Fault.CONTENT, "text_too_long"),
+    "21605": Meaning(REJECTED, Fault.CONTENT, "text_too_long"),
+    "21618": Meaning(REJECTED, Fault.CONTENT, "content_refused"),
+    "21654": Meaning(REJECTED, Fault.CONTENT, "content_refused", "The content template is wrong."),
+    "21655": Meaning(REJECTED, Fault.CONTENT, "content_refused", "The content template is wrong."),
+    "21656": Meaning(REJECTED, Fault.CONTENT, "content_refused", "The content template's variables are wrong."),
+    "21609": Meaning(REJECTED, Fault.OTHER, "invalid_request", "The address for delivery reports is not valid."),
+    "21624": Meaning(REJECTED, Fault.OTHER, "invalid_request", "The validity period is out of range."),
+    "21611": Meaning(UNAVAILABLE, Fault.THROTTLED, "sender_queue_full"),
+    "14107": Meaning(UNAVAILABLE, Fault.THROTTLED, "recipient_limit_reached", retry_after=timedelta(seconds=30)),
+    "63017": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "The limit of the account or channel is reached."),
+    "63018": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "The limit of the account or channel is reached."),
+    "63038": Meaning(UNAVAILABLE, Fault.THROTTLED, "daily_limit_reached"),
+    "35111": Meaning(REJECTED, Fault.OTHER, "invalid_schedule"),
+    "35114": Meaning(REJECTED, Fault.OTHER, "invalid_schedule"),
+    "35115": Meaning(REJECTED, Fault.OTHER, "invalid_schedule"),
+    "35116": Meaning(REJECTED, Fault.OTHER, "invalid_schedule"),
+    "35118": Meaning(REJECTED, Fault.OTHER, "invalid_schedule"),
+    "35119": Meaning(REJECTED, Fault.OTHER, "invalid_schedule"),
+    "35125": Meaning(UNAVAILABLE, Fault.THROTTLED, "schedule_full"),
+    "30001": Meaning(UNAVAILABLE, Fault.THROTTLED, "sender_queue_full"),
+    "30002": Meaning(REJECTED, Fault.AUTH, "account_suspended"),
+    "30003": Meaning(REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The handset is off or out of range."),
+    "30004": Meaning(REJECTED, Fault.RECIPIENT, "recipient_blocked"),
+    "30005": Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient", "The handset is unknown."),
+    "30006": Meaning(
+        REJECTED, Fault.RECIPIENT, "recipient_not_mobile", "It is a landline, or its carrier is unreachable."
+    ),
+    "30007": Meaning(REJECTED, Fault.CONTENT, "content_refused"),
+    "30008": Meaning(REJECTED, Fault.OTHER, "carrier_error"),
+    "30010": Meaning(REJECTED, Fault.OTHER, "price_limit"),
+    "30017": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "The carrier's network is congested."),
+    "30018": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
+    "30024": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
+    "30032": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "The toll-free number is not verified."),
+    "30034": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "The US number is not registered."),
+    "30022": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "A limit of the US registration is reached."),
+    "30023": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "A limit of the US registration is reached."),
+    "30027": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "A limit of the US registration is reached."),
+    "30410": Meaning(UNKNOWN, Fault.PROVIDER_DOWN, "provider_down", "The carrier did not answer Twilio in time."),
 }
 
 _SID = "[0-9a-fA-F]{32}"
@@ -128,12 +135,22 @@ class TwilioSms(ProviderAdapter):
     errors: ClassVar[ErrorTable] = ERRORS
     sender_field: ClassVar[str] = "from"
     needs_sender: ClassVar[bool] = False  # a Messaging Service chooses one
+    sender_pattern: ClassVar[str] = SENDER_ID
+    sender_help: ClassVar[str] = SENDER_ID_HELP
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
-            "account_sid", "Account SID", pattern=f"AC{_SID}", pattern_help="AC and 32 hexadecimal digits."
+            "account_sid",
+            "Account SID",
+            pattern=f"AC{_SID}",
+            pattern_help="AC and 32 hexadecimal digits.",
+            example="AC00000000000000000000000000000001",
         ),
-        CredentialField(
-            "auth_token", "Auth token", is_secret=True, is_required=False, help="Needed unless there is an API key."
+        secret_key(
+            "auth_token",
+            "Auth token",
+            is_required=False,
+            help="Needed unless there is an API key.",
+            example="0123456789abcdef0123456789abcdef",
         ),
         CredentialField(
             "api_key_sid",
@@ -143,12 +160,19 @@ class TwilioSms(ProviderAdapter):
             pattern=f"SK{_SID}",
             pattern_help="SK and 32 hexadecimal digits.",
         ),
-        CredentialField("api_key_secret", "API key secret", is_secret=True, is_required=False),
+        secret_key(
+            "api_key_secret",
+            "API key secret",
+            is_required=False,
+        ),
         CredentialField(
             "from",
             "From",
             is_required=False,
             help="A number such as +15005550006, a short code or a name, for messages that name no sender.",
+            pattern=SENDER_ID,
+            pattern_help=SENDER_ID_HELP,
+            example="+15005550006",
         ),
         CredentialField(
             "messaging_service_sid",
@@ -221,10 +245,7 @@ class TwilioSms(ProviderAdapter):
         code = as_code(reply.object.get("code"))
         if not code:
             return self.by_status(reply)
-        result = self.by_code(code, reply, said=reply.object.get("message"))
-        if code == "14107":
-            result = replace(result, retry_after=timedelta(seconds=30))
-        return result
+        return self.by_code(code, reply, said=reply.object.get("message"))
 
     def fetch_balance(self, budget: Budget) -> Balance:
         reply = self.ask(self._request("GET", self._path("Balance.json")), budget)
@@ -237,12 +258,13 @@ class TwilioSms(ProviderAdapter):
         ends_at = budget.ends_at
         names = [
             as_code(item.get("phone_number"))
-            for item in self._listed("IncomingPhoneNumbers.json?PageSize=50", "incoming_phone_numbers", ends_at)
+            for item in self._listed("IncomingPhoneNumbers.json?PageSize=50", "incoming_phone_numbers", budget, ends_at)
             if isinstance(item.get("capabilities"), dict) and item["capabilities"].get("sms") is True
         ]
         try:
             codes = [
-                as_code(item.get("short_code")) for item in self._listed("SMS/ShortCodes.json", "short_codes", ends_at)
+                as_code(item.get("short_code"))
+                for item in self._listed("SMS/ShortCodes.json", "short_codes", budget, ends_at)
             ]
         except ProviderRefused:
             codes = []  # not every account may ask; the numbers are the answer
@@ -256,13 +278,12 @@ class TwilioSms(ProviderAdapter):
             return self.by_code(code, reply, said=said, provider_message_id=sid)
         return rejected(Fault.OTHER, "Twilio took the message and could not send it.", provider_message_id=sid)
 
-    def _listed(self, path: str, key: str, ends_at: float) -> Iterator[dict[str, Any]]:
+    def _listed(self, path: str, key: str, budget: Budget, ends_at: float) -> Iterator[dict[str, Any]]:
         """Yield the items of every page of a list. Raises `ProviderRefused`."""
         next_path: Any = self._path(path)
         for _ in range(MAX_PAGES):
             # One limit for all pages: somebody is waiting for the list.
-            left = Budget(limit=timedelta(seconds=ends_at - time.monotonic()))
-            reply = self.ask(self._request("GET", next_path), left)
+            reply = self.ask(self._request("GET", next_path), budget.until(ends_at))
             items = reply.object.get(key)
             if not reply.is_success or not isinstance(items, list):
                 raise self.refuse(reply)

@@ -12,6 +12,7 @@ from linkit.pagination import PageLimitPagination
 from linkit.permissions import Scope, organization_of
 from linkit.schema import errors, example
 from sms_providers import catalogue, installing
+from sms_providers.adapters.base import Unicode
 from sms_providers.fields import SenderField
 from sms_providers.models import OrganizationApp
 
@@ -43,6 +44,8 @@ _STORE_APP = {
         "scheduling": False,
         "receipts": False,
         "batch_size": 1,
+        "reference": False,
+        "unicode": "automatic",
     },
 }
 
@@ -124,7 +127,12 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     sender_names = serializers.BooleanField()
     scheduling = serializers.BooleanField()
     receipts = serializers.BooleanField()
-    batch_size = serializers.IntegerField()
+    batch_size = serializers.IntegerField(help_text="Recipients of one text in one call.")
+    reference = serializers.BooleanField(help_text="The provider is given our own id of each message.")
+    unicode = serializers.ChoiceField(
+        choices=[each.value for each in Unicode],
+        help_text="Who tells that a text needs UCS-2: the provider finds out, or we say so. Never you.",
+    )
 
 
 class StoreAppSerializer(serializers.Serializer[Any]):

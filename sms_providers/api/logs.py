@@ -18,15 +18,35 @@ from linkit.errors import Missing
 from linkit.pagination import PageLimitPagination
 from linkit.permissions import caller_of, organization_of
 from linkit.schema import errors, example
+from sms_providers import reasons
 from sms_providers.models import Attempt, SmsLog, Source, Status
+
+
+class InTwoLanguagesSerializer(serializers.Serializer[Any]):
+    en = serializers.CharField()
+    ar = serializers.CharField()
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    """What a reason means, for people: the words may change, the reason does not."""
+
+    side = serializers.ChoiceField(choices=[side.value for side in reasons.Side], help_text="Who can change something.")
+    text = InTwoLanguagesSerializer(help_text="What happened.")
+    next_step = InTwoLanguagesSerializer(help_text="What to do about it.")
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     """One provider call. `outcome` is empty while it is under way."""
 
+    explanation = serializers.SerializerMethodField(help_text="Of the `reason`; null when there is none.")
+
     class Meta:
         model = Attempt
-        fields = ["provider_slug", "outcome", "reason", "started_at", "finished_at"]
+        fields = ["provider_slug", "outcome", "reason", "explanation", "started_at", "finished_at"]
+
+    @extend_schema_field(ExplanationSerializer(allow_null=True))
+    def get_explanation(self, attempt: Attempt) -> Any:
+        return reasons.explain(attempt.reason)
 
 
 class FullAttemptSerializer(AttemptSerializer):
@@ -126,6 +146,7 @@ ATTEMPT_EXAMPLE = {
     "provider_slug": "mora-sms",
     "outcome": "accepted",
     "reason": "",
+    "explanation": None,
     "started_at": "2026-11-23T09:00:00Z",
     "finished_at": "2026-11-23T09:00:01Z",
 }

@@ -20,8 +20,8 @@ from linkit import clock
 from linkit.errors import InvalidInput, LinkitError
 from linkit.permissions import Scope, caller_of, organization_of
 from linkit.schema import errors, example
-from sms_providers import catalogue, installing, schedule, sending
-from sms_providers.adapters.base import ProviderRefused
+from sms_providers import catalogue, installing, reasons, schedule, sending
+from sms_providers.adapters.base import NotOffered, ProviderRefused
 from sms_providers.fields import MAX_IDEMPOTENCY_KEY, MobileField, MomentField, SenderField, TextField
 from sms_providers.models import Attempt, SmsLog, Source, Status
 from sms_providers.results import Fault, Outcome
@@ -172,8 +172,7 @@ def answer(log: SmsLog, attempt: Attempt | None) -> Response:
 
 
 def _failure(log: SmsLog, attempt: Attempt | None, headers: dict[str, str]) -> LinkitError:
-    raw = attempt.response if attempt and isinstance(attempt.response, dict) else {}
-    details = {**raw, "reason": log.reason}
+    details = _details(attempt.response if attempt else None, log.reason)
     if log.outcome != Outcome.UNAVAILABLE:
         message = log.error_message or "The provider refused the message; nothing was sent."
         return ProviderRejected(message, reason=log.reason, details=details, headers=headers)
@@ -184,13 +183,23 @@ def _failure(log: SmsLog, attempt: Attempt | None, headers: dict[str, str]) -> L
     return ProviderUnavailable(log.error_message, reason=log.reason, details=details, headers=headers)
 
 
-def _ask(route: Route, question: Callable[[Budget], T]) -> T:
-    """Return the provider's answer to a question. Raises the error that a caller gets when there is none."""
+def _details(raw: Any, reason: str) -> dict[str, Any]:
+    """Return the provider's own JSON with our reason and what it means; these two names are ours."""
+    return {**(raw if isinstance(raw, dict) else {}), "reason": reason, "explanation": reasons.explain(reason)}
+
+
+def _ask(route: Route, question: Callable[[Budget], T]) -> T | None:
+    """Return the provider's answer to a question; None when it does not offer one for this account.
+
+    Raises the error that a caller gets when there is no answer.
+    """
     try:
         found = question(Budget(settings.PROVIDER_CALL_LIMIT_WEB))
+    except NotOffered:
+        return None
     except ProviderRefused as refusal:
         result = refusal.result
-        details = {**(result.raw if isinstance(result.raw, dict) else {}), "reason": result.reason}
+        details = _details(result.raw, result.reason)
         if result.fault is Fault.THROTTLED:
             raise ProviderThrottled(result.message, details=details, headers=_retry_after(result.retry_after)) from None
         failure = ProviderRejected if result.outcome == Outcome.REJECTED else ProviderUnavailable
@@ -230,9 +239,10 @@ class BalanceView(APIView):
     )
     def get(self, request: Request, slug: str) -> Response:
         route = sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
-        if not route.adapter.capabilities.balance:
+        can = route.adapter.capabilities.balance
+        balance = _ask(route, route.adapter.balance) if can else None
+        if balance is None:
             return Response({"supported": False})
-        balance = _ask(route, route.adapter.balance)
         whole = balance.amount == balance.amount.to_integral_value()
         body: dict[str, Any] = {
             "supported": True,
@@ -261,9 +271,10 @@ class SenderNamesView(APIView):
     )
     def get(self, request: Request, slug: str) -> Response:
         route = sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
-        if not route.adapter.capabilities.sender_names:
+        can = route.adapter.capabilities.sender_names
+        names = _ask(route, route.adapter.sender_names) if can else None
+        if names is None:
             return Response({"sender_names": [], "count": 0, "supported": False})
-        names = _ask(route, route.adapter.sender_names)
         return Response({"sender_names": names, "count": len(names), "supported": True})
 
 

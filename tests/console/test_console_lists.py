@@ -10,6 +10,7 @@ from django.urls import reverse
 from linkit import pagination, tenancy
 from linkit.models import Organization
 from sms_providers.models import Attempt, SmsLog, Status
+from sms_providers.reasons import REASONS
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -158,6 +159,30 @@ def test_the_page_of_a_message_tells_the_whole_story(console: Any, sandbox: Any,
     assert "&quot;sandbox&quot;: true" in page  # the raw answer
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     assert '<bdi dir="ltr">+966555555509</bdi>' in page
+
+
+def test_a_reason_is_explained_in_two_languages_with_the_next_step(console: Any, sandbox: Any, send: Any, queued: Any):
+    log = send(sandbox, recipient="+966555555502")
+    shown = console("viewer").get(reverse("admin:sms_providers_smslog_change", args=[log.pk])).text
+    expired = queued(status="failed", reason="expired")
+    waiting = console("viewer").get(reverse("admin:outbox_message_change", args=[expired.pk])).text
+    for page, code in ((shown, "insufficient_provider_balance"), (waiting, "expired")):
+        reason = REASONS[code]
+        for text in (reason.text, reason.next_step, reason.text_ar, reason.next_step_ar):
+            assert page.count(text) == 1, text
+        assert f"<dd>{reason.side.label}</dd>" in page
+    assert 'lang="ar" dir="rtl"' in shown
+
+
+def test_an_attempt_explains_a_reason_that_is_not_the_messages_own(console: Any, sandbox: Any, send: Any):
+    log = send(sandbox)
+    first = log.attempts.get()
+    Attempt.objects.create(
+        log=log, app=sandbox, provider_slug="sandbox-sms", outcome="unavailable", reason="dns_failed",
+        started_at=first.started_at, finished_at=first.finished_at,
+    )  # fmt: skip
+    page = console("viewer").get(reverse("admin:sms_providers_smslog_change", args=[log.pk])).text
+    assert page.count(REASONS["dns_failed"].text_ar) == 1
 
 
 def test_many_attempts_are_cut(console: Any, sandbox: Any, send: Any):

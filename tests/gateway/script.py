@@ -7,7 +7,18 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal[
-    "accept", "refuse", "throttle", "answer", "drop_before", "drop_after", "truncated", "cut", "drip", "silence", "hold"
+    "accept",
+    "refuse",
+    "throttle",
+    "answer",
+    "huge",
+    "drop_before",
+    "drop_after",
+    "truncated",
+    "cut",
+    "drip",
+    "silence",
+    "hold",
 ]
 
 
@@ -27,6 +38,9 @@ class Behaviour:
     body: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     interval: float = 0.0  # drip: seconds between bytes
+    charset: str = ""  # accept: of the answer, instead of UTF-8
+    is_packed: bool = False  # accept: with gzip
+    size: int = 0  # huge: bytes
 
     def after(self, seconds: float) -> Behaviour:
         """Return the same, slower."""
@@ -36,9 +50,15 @@ class Behaviour:
         return asdict(self)
 
 
-def accept(latency: float = 0.0) -> Behaviour:
-    """Take the message, as documented."""
-    return Behaviour("accept", is_accepted=True, latency=latency)
+def accept(latency: float = 0.0, *, content_type: str = "", charset: str = "", is_packed: bool = False) -> Behaviour:
+    """Take the message, as documented; in another wrapping if one is given."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    return Behaviour("accept", is_accepted=True, latency=latency, headers=headers, charset=charset, is_packed=is_packed)
+
+
+def huge(size: int = 50_000_000) -> Behaviour:
+    """Take the message and answer with so many bytes, for as long as the caller reads."""
+    return Behaviour("huge", is_accepted=True, size=size)
 
 
 def refuse(code: str | int, latency: float = 0.0) -> Behaviour:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import sys
@@ -20,6 +21,7 @@ from tests.gateway.journal import Entry, Journal
 from tests.gateway.providers import PROVIDERS, Answer, Call, Provider, Refusal, Send
 from tests.gateway.script import Behaviour, Rule, Script
 
+_PIECE = 50_000  # bytes of a huge answer at a time
 _TICK = 0.05  # seconds between looks at whether a waiting caller is still there
 
 
@@ -32,9 +34,10 @@ class Gateway:
         port: int = 0,
         journal_path: Path | None = None,
         credentials: Mapping[str, Mapping[str, str]] | None = None,
+        providers: Mapping[str, type[Provider]] = PROVIDERS,
     ) -> None:
         self.providers: dict[str, Provider] = {
-            slug: provider((credentials or {}).get(slug)) for slug, provider in PROVIDERS.items()
+            slug: provider((credentials or {}).get(slug)) for slug, provider in providers.items()
         }
         self.journal = Journal(journal_path)
         self.is_stopping = False
@@ -100,6 +103,18 @@ class Gateway:
     @property
     def rules(self) -> Script:
         return self._rules
+
+
+def _wrapped(plain: Answer, behaviour: Behaviour) -> Answer:
+    """Return the same answer in the behaviour's charset, content type and packing."""
+    body, headers = plain.encoded()
+    if behaviour.charset:
+        kind = headers["Content-Type"].partition(";")[0]
+        body, headers = body.decode().encode(behaviour.charset), {**headers, "Content-Type": kind}
+        headers["Content-Type"] += f"; charset={behaviour.charset}"
+    if behaviour.is_packed:
+        body, headers = gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
+    return Answer(plain.status, body, {**headers, **behaviour.headers})
 
 
 class _Server(ThreadingHTTPServer):
@@ -187,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._finish(self._note(provider, call, send, is_accepted=False), "refused", provider.refused(refused))
         else:
             behaviour = self.gateway.rules.next(provider.slug, send.numbers)
-            message_id = provider.next_id() if behaviour.is_accepted else ""
+            message_id = provider.id_for(send) if behaviour.is_accepted else ""
             # Before anything else happens: what was read may ring a handset, whatever comes next.
             released = self.gateway.released
             entries = self._note(provider, call, send, is_accepted=behaviour.is_accepted, provider_id=message_id)
@@ -209,7 +224,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait(time.monotonic() + behaviour.latency)
         match behaviour.kind:
             case "accept":
-                self._finish(entries, "accepted", provider.accepted(send, message_id))
+                self._finish(entries, "accepted", _wrapped(provider.accepted(send, message_id), behaviour))
+            case "huge":
+                note(entries, outcome="huge")
+                self._send(self._head(200, {"Content-Type": "application/json"}, behaviour.size))
+                for _ in range(behaviour.size // _PIECE):
+                    self._send(b"x" * _PIECE)
             case "refuse":
                 self._finish(entries, "refused", provider.refused(behaviour.code))
             case "throttle":

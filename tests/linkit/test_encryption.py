@@ -21,7 +21,7 @@ SECRET = "s3cret-كلمة-🔑"
 
 @pytest.fixture
 def app(install: Callable[..., OrganizationApp]) -> OrganizationApp:
-    return install("mora-sms", api_key=SECRET)
+    return install("mora-sms", username=SECRET)
 
 
 def column(app: OrganizationApp) -> str:
@@ -42,24 +42,24 @@ def test_the_column_holds_ciphertext(app: OrganizationApp):
     assert stored.startswith("gAAAA")
     for part in (SECRET, "api_key", "username", json.dumps(SECRET)[1:-1]):
         assert part not in stored
-    assert credentials(app)["api_key"] == SECRET
+    assert credentials(app)["username"] == SECRET
 
 
 def test_the_same_secret_never_looks_the_same(app: OrganizationApp):
     before = column(app)
     app.save()
     assert column(app) != before
-    assert credentials(app)["api_key"] == SECRET
+    assert credentials(app)["username"] == SECRET
 
 
 def test_a_new_key_in_front_reads_the_old_and_writes_the_new(app: OrganizationApp, settings: Settings):
     (old,) = settings.FIELD_ENCRYPTION_KEYS
     new = Fernet.generate_key().decode()
     settings.FIELD_ENCRYPTION_KEYS = [new, old]
-    assert credentials(app)["api_key"] == SECRET
+    assert credentials(app)["username"] == SECRET
     OrganizationApp.objects.get(pk=app.pk).save()
     settings.FIELD_ENCRYPTION_KEYS = [new]
-    assert credentials(app)["api_key"] == SECRET
+    assert credentials(app)["username"] == SECRET
     settings.FIELD_ENCRYPTION_KEYS = [old]
     with pytest.raises(ImproperlyConfigured):
         credentials(app)

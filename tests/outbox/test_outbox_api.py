@@ -140,12 +140,27 @@ def test_a_message_after_the_drain(api: Api, sandbox: OrganizationApp):
     assert body["claimed_organization_app_id"] == sandbox.pk
     assert body["response"]["sandbox"] is True
     (attempt,) = body["attempts"]
-    assert set(attempt) == {"provider_slug", "outcome", "reason", "started_at", "finished_at"}
+    assert set(attempt) == {"provider_slug", "outcome", "reason", "explanation", "started_at", "finished_at"}
     assert (attempt["provider_slug"], attempt["outcome"]) == ("sandbox-sms", "accepted")
+    assert (attempt["reason"], attempt["explanation"]) == ("", None)
     assert body["sent_at"]
     assert body["claimed_at"]
     log = api.get("/api/v1/sms/logs").json()["data"][0]
     assert (log["outbox_id"], log["source"], log["status"]) == (message_id, "outbox", "sent")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_attempt_explains_its_reason_in_two_languages(api: Api, sandbox: OrganizationApp):
+    message_id = queued(api, mobile="+966555555502")
+    Drain().run()
+    (attempt,) = read(api, message_id)["attempts"]
+    assert attempt["reason"] == "insufficient_provider_balance"
+    assert attempt["explanation"]["side"] == "account"
+    assert attempt["explanation"]["text"]["en"] == "The account at the provider has not enough balance."
+    assert attempt["explanation"]["next_step"]["ar"] == "اشحن الرصيد لدى المزوّد."
+    log = api.get("/api/v1/sms/logs").json()["data"][0]
+    (same,) = api.get(f"/api/v1/sms/logs/{log['id']}").json()["attempts"]
+    assert same["explanation"] == attempt["explanation"]
 
 
 @pytest.mark.django_db(transaction=True)

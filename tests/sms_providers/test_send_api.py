@@ -20,7 +20,7 @@ from pytest_django import Settings
 
 from linkit.models import Organization, Token
 from outbox.models import Message
-from sms_providers import sending
+from sms_providers import reasons, sending
 from sms_providers.adapters.base import Capabilities, ProviderAdapter, Sms
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Source, Status
 from sms_providers.results import Result, accepted
@@ -333,7 +333,8 @@ def test_a_refusal_is_400_with_the_providers_json(api: Api, mora: OrganizationAp
     responses.post(MORA_URL, json=no)
     response = api.post(SEND, GOOD)
     body = assert_error(response, 400)
-    assert body["details"] == {**no, "reason": reason}
+    assert body["details"] == {**no, "reason": reason, "explanation": reasons.explain(reason)}
+    assert body["details"]["explanation"]["text"].keys() == {"en", "ar"}
     log = assert_names_the_log(response)
     assert (log.status, log.outcome, log.reason) == ("failed", "rejected", reason)
 
@@ -369,7 +370,8 @@ def test_a_throttled_send_is_503_and_says_when(api: Api, mora: OrganizationApp, 
     body = assert_error(response, 503)
     assert response.headers["Retry-After"] == expected
     assert "nothing was sent" in body["error"].lower()
-    assert body["details"] == {"raw": "slow down", "reason": "throttled"}
+    assert (body["details"]["raw"], body["details"]["reason"]) == ("slow down", "throttled")
+    assert body["details"]["explanation"]["side"] == "provider"
     assert_names_the_log(response)
 
 

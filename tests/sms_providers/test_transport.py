@@ -262,14 +262,14 @@ def test_without_any_time_nothing_is_tried(serve):
 
 @pytest.mark.parametrize("url", ["", "nowhere", "http://", "ftp://127.0.0.1/", "http://127.0.0.1:99999/"])
 def test_an_address_that_is_none(url: str):
-    assert fails_with(NotSent, url) == "bad_request"
+    assert fails_with(NotSent, url) == "request_not_built"
 
 
 def test_a_header_that_cannot_be_sent(serve):
     server = serve(answering(OK))
     with pytest.raises(NotSent) as caught:
         exchange(requests.Request("POST", server.url, headers={"Authorization": "Bearer رمز"}), Budget(LIMIT))
-    assert caught.value.reason == "bad_request"
+    assert caught.value.reason == "request_not_built"
     assert server.requests == []
 
 

@@ -47,7 +47,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer; a body that is no text becomes JSON."""
+    """One HTTP answer. A body that is neither text nor bytes becomes JSON."""
 
     status: int
     body: Any = ""
@@ -55,6 +55,8 @@ class Answer:
 
     def encoded(self) -> tuple[bytes, dict[str, str]]:
         """Return the body's bytes and all headers that belong to it."""
+        if isinstance(self.body, bytes):
+            return self.body, dict(self.headers)
         if isinstance(self.body, str):
             return self.body.encode(), {"Content-Type": "text/plain; charset=utf-8", **self.headers}
         return json.dumps(self.body, ensure_ascii=False).encode(), {"Content-Type": "application/json", **self.headers}
@@ -92,6 +94,10 @@ class Provider:
     def next_id(self) -> str:
         """Return a new message id in the provider's own shape."""
         raise NotImplementedError
+
+    def id_for(self, send: Send) -> str:
+        """Return the id under which this send is taken; a provider that takes the caller's own overrides this."""
+        return self.next_id()
 
     def is_send(self, call: Call) -> bool:
         """Whether this is the documented send call, going by method and path alone."""

@@ -135,7 +135,7 @@ CODES = [(str(code), fault) for fault, codes in FAULTS.items() for code in codes
 
 
 def test_the_table_has_every_documented_code_and_no_other():
-    assert {code: fault for code, (fault, _, _) in ERRORS.items()} == dict(CODES)
+    assert {code: meaning.fault for code, meaning in ERRORS.items()} == dict(CODES)
 
 
 @pytest.mark.parametrize(("code", "fault"), CODES)
@@ -146,7 +146,7 @@ def test_every_code(mora: MoraSms, code: str, fault: Fault, form: str):
     else:
         result = send(mora, json=answer({"code": int(code) if form == "number" else code}))
     assert (result.outcome, result.fault, result.code) == (Outcome.REJECTED, fault, code)
-    assert (result.reason, result.message) == ERRORS[code][1:]
+    assert result.reason == ERRORS[code].reason
 
 
 def test_an_unlisted_code_is_a_refusal_with_the_providers_words(mora: MoraSms):

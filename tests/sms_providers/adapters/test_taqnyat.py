@@ -190,7 +190,7 @@ CODES = [(str(code), fault) for fault, codes in FAULTS.items() for code in codes
 
 
 def test_the_table_has_every_documented_code_and_no_other():
-    assert {code: fault for code, (fault, _, _) in ERRORS.items()} == dict(CODES)
+    assert {code: meaning.fault for code, meaning in ERRORS.items()} == dict(CODES)
 
 
 @pytest.mark.parametrize(("code", "fault"), CODES)

@@ -15,8 +15,8 @@ import pytest
 import responses
 from responses.matchers import header_matcher, urlencoded_params_matcher
 
-from sms_providers.adapters.base import ProviderRefused, Sms
-from sms_providers.adapters.twilio import ERRORS, MAX_PAGES, TwilioSms, utc_second
+from sms_providers.adapters.base import MAX_PAGES, ProviderRefused, Sms
+from sms_providers.adapters.twilio import ERRORS, TwilioSms, utc_second
 from sms_providers.results import Fault, Outcome
 from sms_providers.transport import Budget
 
@@ -155,7 +155,7 @@ OUTCOMES = {Fault.THROTTLED: Outcome.UNAVAILABLE, Fault.PROVIDER_DOWN: Outcome.U
 
 
 def test_the_table_has_every_documented_code_and_no_other():
-    assert {code: fault for code, (fault, _, _) in ERRORS.items()} == {str(code): fault for code, fault in CODES}
+    assert {code: meaning.fault for code, meaning in ERRORS.items()} == {str(code): fault for code, fault in CODES}
 
 
 @pytest.mark.parametrize(("code", "fault"), CODES)
@@ -167,7 +167,7 @@ def test_every_code(twilio: TwilioSms, code: int, fault: Fault, form: str):
         result = send(twilio, json=QUEUED | {"status": form, "error_code": code}, status=201)
         assert result.provider_message_id == QUEUED["sid"]
     assert (result.outcome, result.fault) == (OUTCOMES.get(fault, Outcome.REJECTED), fault)
-    assert (result.code, result.reason) == (str(code), ERRORS[str(code)][1])
+    assert (result.code, result.reason) == (str(code), ERRORS[str(code)].reason)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_a_sub_account_has_no_balance_to_tell(twilio: TwilioSms):
     responses.get(f"{ACCOUNT}/Balance.json", **refusal(20404, 404))
     with pytest.raises(ProviderRefused) as caught:
         twilio.balance(BUDGET)
-    assert caught.value.result.reason == "not_found"
+    assert caught.value.result.reason == "account_not_found"
 
 
 # --- the rest ------------------------------------------------------------------------------------------------------

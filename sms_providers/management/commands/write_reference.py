@@ -1,0 +1,19 @@
+"""Write the generated parts of docs/ again, after a change to an adapter or a reason."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from sms_providers import reference
+
+
+class Command(BaseCommand):
+    help = "Write the generated parts of docs/ again, after a change to an adapter or a reason. For developers."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for page in sorted((settings.BASE_DIR / "docs").glob("*.md")):
+            was = page.read_text()
+            if (now := reference.render(was)) != was:
+                page.write_text(now)
+                self.stdout.write(f"Wrote docs/{page.name}")
