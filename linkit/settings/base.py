@@ -222,7 +222,13 @@ SMS_PROVIDERS = env.list(
     default=[
         "sms_providers.adapters.mora.MoraSms",
         "sms_providers.adapters.taqnyat.TaqnyatSms",
+        "sms_providers.adapters.msegat.MsegatSms",
+        "sms_providers.adapters.fourjawaly.FourJawalySms",
+        "sms_providers.adapters.unifonic.UnifonicSms",
+        "sms_providers.adapters.cequens.CequensSms",
         "sms_providers.adapters.twilio.TwilioSms",
+        "sms_providers.adapters.infobip.InfobipSms",
+        "sms_providers.adapters.vonage.VonageSms",
         "sms_providers.adapters.sandbox.SandboxSms",
     ],
 )
