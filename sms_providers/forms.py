@@ -63,7 +63,7 @@ class InstallationForm(forms.ModelForm):
             initial="" if field.is_secret else self._stored.get(field.name, ""),
             help_text=" ".join(filter(None, hints)),
             widget=widget,
-            strip=True,  # a space that came along with the copy is no part of any credential
+            strip=False,  # a space that came along with the copy is said, not swallowed: here as in the API
         )
 
     def credential_rows(self) -> list[forms.BoundField]:
