@@ -107,7 +107,7 @@ class MoraSms(ProviderAdapter):
     def read_refusal(self, reply: Reply) -> Result:
         envelope, data = _parts(reply)
         status, code = as_code(envelope.get("code")), as_code(data.get("code")) or _bare_code(reply)
-        if status in ("401", "403") and reply.status not in (401, 403):
+        if status in ("401", "403") and reply.status not in (401, 403, 429):
             return rejected(Fault.AUTH, "Mora SMS does not accept the user name and API key.", code=status)
         if reply.status in (401, 403, 429) or reply.status >= 500:
             return self.by_status(reply, code=code or status)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import hypothesis
 import pytest
 import requests
 import responses
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sms_providers.adapters.base import ProviderAdapter, ProviderRefused, Sms, Unicode
 from sms_providers.models import SANDBOX
 from sms_providers.reasons import REASONS, Kind
 from sms_providers.results import Fault, Outcome, Result
 from sms_providers.transport import Budget
-from tests.sms_providers.adapters.examples import ALL, SPEAKING, example_credentials
+from tests.gateway.providers import Call
+from tests.sms_providers.adapters.examples import ALL, GATEWAY_PROVIDERS, SPEAKING, example_credentials
 
 BUDGET = Budget(timedelta(seconds=5))
 REFERENCE = "0190e3a6-7d32-7000-8000-000000000001"
@@ -359,6 +364,71 @@ def test_a_request_that_cannot_be_built_is_not_sent(kind: type[ProviderAdapter])
         result = kind({}, default_sender="Shop").send(SMS, BUDGET)
     assert result.outcome == Outcome.REJECTED
     assert "Nothing was sent" in result.message
+
+
+# --- answers that are nearly right ---------------------------------------------------------------------------------
+
+
+def spoken(adapter: ProviderAdapter) -> list[Any]:
+    """Return an acceptance and a refusal of `SMS`, decoded, as the local gateway has them."""
+    provider = GATEWAY_PROVIDERS[adapter.slug]()
+    request = request_of(adapter, SMS)
+    url = urlsplit(str(request.url))
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    body = request.body if isinstance(request.body, bytes) else str(request.body).encode()
+    sent = provider.read_send(Call(str(request.method), url.path, dict(parse_qsl(url.query)), headers, body))
+    return [provider.accepted(sent, provider.id_for(sent)).body, provider.unauthorized().body]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of everything inside a decoded body, the body itself included."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from places(item, (*path, key))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """Return a copy with `new` at `path`."""
+    if not path:
+        return new
+    copied = copy.copy(value)
+    copied[path[0]] = changed(value[path[0]], path[1:], new)
+    return copied
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["0", "1", "-1", "true", "false", "fail", "rejected", "ER-04", "1-7", "M0002", "1e999", "رصيد"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data())
+@hypothesis.settings(
+    max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+def test_no_answer_is_too_odd_to_be_read(
+    adapter: ProviderAdapter, caplog: pytest.LogCaptureFixture, data: st.DataObject
+):
+    """Any part of a real answer may become anything: it is read without a fault, and kept."""
+    body = data.draw(st.sampled_from(spoken(adapter)))
+    path = data.draw(st.sampled_from(list(places(body))))
+    status = data.draw(st.sampled_from([200, 201, 302, 400, 403, 404, 422, 429, 500]))
+    encoded = json.dumps(changed(body, path, data.draw(ODD))).encode()
+    result = send(adapter, status=status, body=encoded, content_type="application/json")
+    assert result.message or result.outcome == Outcome.ACCEPTED
+    assert not result.reason or result.reason in REASONS
+    assert caplog.text == ""  # where a defect of ours in reading would be
+    if not 200 <= status < 300:
+        assert result.outcome != Outcome.ACCEPTED
+    if status == 429:
+        assert result.outcome == Outcome.UNAVAILABLE
 
 
 # --- questions -----------------------------------------------------------------------------------------------------
