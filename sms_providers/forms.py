@@ -50,7 +50,9 @@ class InstallationForm(forms.ModelForm):
 
     def _form_field(self, field: CredentialField) -> forms.CharField:
         is_kept = field.is_secret and bool(self._stored.get(field.name))
-        hints = [field.help, field.pattern_help and f"Looks like: {field.pattern_help}"]
+        # What a key looks like is of use only to somebody who has mistyped one, and is said then.
+        looks = f"Looks like: {field.pattern_help}" if field.pattern_help and not field.is_secret else ""
+        hints = [field.help, looks]
         if is_kept:
             hints = ["Set, and never shown. Leave empty to keep it.", *hints]
         widget: forms.Widget = forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off", "dir": "auto"})

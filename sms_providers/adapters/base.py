@@ -41,9 +41,15 @@ MAX_COST = Decimal(10) ** 6  # what a price column holds, and more than any SMS 
 COST_GRAIN = Decimal("0.00001")  # its smallest step
 _SHORT_SECRET = 4  # a shorter one is masked as a whole word only, or it would blank out half of every answer
 _MAX_CREDENTIAL = 512
+# What every failed send says at the end. A question (balance, senders) has sent nothing anyhow.
+_PROMISES = {
+    Outcome.REJECTED: "Nothing was sent.",
+    Outcome.UNAVAILABLE: "Nothing was sent.",
+    Outcome.UNKNOWN: "The message may have been sent.",
+}
 
 # A key or token as every provider makes them. A space or a line break inside came along with the copy.
-KEY, KEY_HELP = "[!-~]+", "it has Latin letters, digits and signs only, without spaces."
+KEY, KEY_HELP = "[!-~]+", "Latin letters, digits and signs, without spaces."
 # What a handset can show for a sender (3GPP TS 23.040, 9.1.2.5): a number, or a name of 11 characters.
 SENDER_ID, SENDER_ID_HELP = r"\+?[0-9]{3,16}|[ -~]{1,11}", "a number, or at most 11 Latin letters, digits and signs."
 
@@ -208,47 +214,9 @@ class ProviderAdapter:
 
     def send(self, sms: Sms, budget: Budget) -> Result:
         """Send once and say how it ended. Never raises; what is kept of the answer holds no secret."""
-        sender = self.sender_for(sms)
-        if self.needs_sender and not sender:
-            message = "There is no sender ID: name one in the message or in the app. Nothing was sent."
-            return rejected(Fault.SENDER, message, reason="sender_missing")
-        if sender and self.sender_pattern and not re.fullmatch(self.sender_pattern, sender):
-            message = f"{self.name} takes no such sender ID: {self.sender_help} Nothing was sent."
-            return rejected(Fault.SENDER, message)
-        if sms.send_at is not None and not self.capabilities.scheduling:
-            # Whoever calls holds such a message back. Sent now it would be early.
-            return rejected(Fault.OTHER, f"{self.name} cannot hold a message until later. Nothing was sent.")
-        try:
-            request = self.build_send(sms)
-        except Exception as error:
-            self._log("the request could not be built", error)
-            message = "The request to the provider could not be built. Nothing was sent."
-            return rejected(Fault.OTHER, message, reason="request_not_built")
-        try:
-            reply = self.call(request, budget)
-        except ProviderRefused as refusal:  # signing in: the message was never handed over
-            return refusal.result
-        except NotSent as error:
-            if error.reason == "request_not_built":  # it would be as bad the next time
-                message = f"The request to {self.name} could not be built. Nothing was sent."
-                return rejected(Fault.OTHER, message, reason=error.reason)
-            return unavailable(message=f"{self.name} could not be reached. Nothing was sent.", reason=error.reason)
-        except MaybeSent as error:
-            return unknown(error.reason, f"{self.name} gave no clear answer. The message may have been sent.")
-        try:
-            result = self.read_send(reply)
-        except Exception as error:
-            # Whatever is in the body, the request left: only an unknown outcome is safe.
-            self._log("the answer could not be read", error)
-            result = self.unreadable(reply)
-        if result.outcome == Outcome.UNKNOWN:
-            result = replace(result, message=f"{result.message} The message may have been sent.")
-        try:
-            return self._complete(result, reply)
-        except Exception as error:
-            # What is known about the message counts; what cannot be kept of the answer does not.
-            self._log("the answer could not be kept", error)
-            return Result(result.outcome, result.fault, result.reason, http_status=reply.status)
+        result = self._send(sms, budget)
+        promise = _PROMISES.get(result.outcome, "")
+        return replace(result, message=f"{result.message} {promise}".strip())
 
     def balance(self, budget: Budget) -> Balance:
         """Return the balance. Raises `ProviderRefused`, whatever the provider answers."""
@@ -335,12 +303,11 @@ class ProviderAdapter:
         """Return the result that a row of a table stands for, with the provider's words where there are any."""
         sentence = meaning.message or reasons.text(meaning.reason)
         words = f" ({said})" if said else ""
-        promise = " Nothing was sent." if meaning.outcome == Outcome.UNAVAILABLE else ""
         return Result(
             meaning.outcome,
             meaning.fault,
             meaning.reason,
-            f"{self.name}: {sentence}{words}{promise}",
+            f"{self.name}: {sentence}{words}",
             retry_after=meaning.retry_after,
             **details,
         )
@@ -359,7 +326,7 @@ class ProviderAdapter:
             message = f"{self.name} denies access to this account or from this address."
             return rejected(Fault.AUTH, message, reason="access_denied", **details)
         if reply.status == 429:
-            return unavailable(Fault.THROTTLED, f"{self.name} is throttling. Nothing was sent.", **details)
+            return unavailable(Fault.THROTTLED, f"{self.name} is throttling.", **details)
         if reply.status >= 500:
             fault = Fault.PROVIDER_DOWN
             return unknown(fault.value, f"{self.name} had a fault ({status}).", fault=fault, **details)
@@ -414,6 +381,46 @@ class ProviderAdapter:
         return sorted(spellings, key=len, reverse=True)
 
     # --- inside --------------------------------------------------------------------------------------------
+
+    def _send(self, sms: Sms, budget: Budget) -> Result:
+        sender = self.sender_for(sms)
+        if self.needs_sender and not sender:
+            message = "There is no sender ID: name one in the message or in the app."
+            return rejected(Fault.SENDER, message, reason="sender_missing")
+        if sender and self.sender_pattern and not re.fullmatch(self.sender_pattern, sender):
+            return rejected(Fault.SENDER, f"{self.name} takes no such sender ID: {self.sender_help}")
+        if sms.send_at is not None and not self.capabilities.scheduling:
+            # Whoever calls holds such a message back. Sent now it would be early.
+            return rejected(Fault.OTHER, f"{self.name} cannot hold a message until later.")
+        try:
+            request = self.build_send(sms)
+        except Exception as error:
+            self._log("the request could not be built", error)
+            message = f"The request to {self.name} could not be built."
+            return rejected(Fault.OTHER, message, reason="request_not_built")
+        try:
+            reply = self.call(request, budget)
+        except ProviderRefused as refusal:  # signing in: the message was never handed over
+            return refusal.result
+        except NotSent as error:
+            if error.reason == "request_not_built":  # it would be as bad the next time
+                message = f"The request to {self.name} could not be built."
+                return rejected(Fault.OTHER, message, reason=error.reason)
+            return unavailable(message=f"{self.name} could not be reached.", reason=error.reason)
+        except MaybeSent as error:
+            return unknown(error.reason, f"{self.name} gave no clear answer.")
+        try:
+            result = self.read_send(reply)
+        except Exception as error:
+            # Whatever is in the body, the request left: only an unknown outcome is safe.
+            self._log("the answer could not be read", error)
+            result = self.unreadable(reply)
+        try:
+            return self._complete(result, reply)
+        except Exception as error:
+            # What is known about the message counts; what cannot be kept of the answer does not.
+            self._log("the answer could not be kept", error)
+            return Result(result.outcome, result.fault, result.reason, http_status=reply.status)
 
     def _prepared(self, request: requests.Request) -> requests.Request:
         headers = {"User-Agent": f"linkit-sms/{settings.VERSION}", "Accept": "application/json"}

@@ -112,7 +112,7 @@ class CequensSms(ProviderAdapter):
             help=f"For an account at Deewan, the Saudi twin: {DEEWAN}.",
             # The two brands' own hosts only: the credentials go wherever this points.
             pattern=r"https://apis\.(cequens\.com|deewan\.sa)/?",
-            pattern_help=f"it is https://apis.cequens.com or {DEEWAN}.",
+            pattern_help=f"https://apis.cequens.com or {DEEWAN}.",
         ),
     )
 
@@ -206,7 +206,7 @@ class CequensSms(ProviderAdapter):
             if error.reason == "no_time_left":
                 raise
             # Even when the sign-in may have left: the message was not in it.
-            message = f"Cequens could not be reached to sign in ({error.reason.replace('_', ' ')}). Nothing was sent."
+            message = f"Cequens could not be reached to sign in ({error.reason.replace('_', ' ')})."
             raise ProviderRefused(unavailable(message=message, reason="sign_in_failed")) from None
         token = _member(_member(reply.object, "data"), "access_token")
         is_usable = isinstance(token, str) and _TOKEN.fullmatch(token)
@@ -222,7 +222,7 @@ class CequensSms(ProviderAdapter):
         if 400 <= reply.status < 500 or (reply.is_success and code):
             # Not for the message, whatever the code: another app may well send it.
             return self.by_meaning(SIGN_IN_ERRORS[GENERAL], said=_said(reply), code=code)
-        message = f"Signing in to Cequens failed (HTTP {reply.status}). Nothing was sent."
+        message = f"Signing in to Cequens failed (HTTP {reply.status})."
         return unavailable(message=message, reason="sign_in_failed", code=code)
 
     # --- sending and asking --------------------------------------------------------------------------------

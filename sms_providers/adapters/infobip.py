@@ -123,7 +123,7 @@ class InfobipSms(ProviderAdapter):
             # Infobip's own hosts only: the key goes wherever this points. In ASCII, since without regard to case an
             # "i" would also be a dotless one, which is another domain.
             pattern=r"(?ai:(https://)?([a-z0-9-]{1,63}\.){1,4}infobip\.com/?)",
-            pattern_help="it is a host of Infobip's, such as https://xxxxx.api.infobip.com.",
+            pattern_help="a host of Infobip's, such as https://xxxxx.api.infobip.com.",
             example="https://xxxxx.api.infobip.com",
         ),
         secret_key(

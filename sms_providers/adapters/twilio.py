@@ -189,7 +189,7 @@ class TwilioSms(ProviderAdapter):
             help="For an account in another region, such as https://api.dublin.ie1.twilio.com.",
             # Twilio's own hosts only: the credentials go wherever this points.
             pattern=r"https://api(\.[a-z0-9-]{1,63}){0,2}\.twilio\.com/?",
-            pattern_help="it is https://api.twilio.com or https://api.<edge>.<region>.twilio.com.",
+            pattern_help="https://api.twilio.com or https://api.<edge>.<region>.twilio.com.",
         ),
     )
 

@@ -197,7 +197,7 @@ class UnifonicSms(ProviderAdapter):
             help="For an account on an older platform: https://basic.unifonic.com or https://api.unifonic.com.",
             # Unifonic's own hosts only: the credentials go wherever this points.
             pattern=r"https://(el\.cloud|basic|api)\.unifonic\.com/?",
-            pattern_help="it is https://el.cloud.unifonic.com, https://basic.unifonic.com or https://api.unifonic.com.",
+            pattern_help="https://el.cloud.unifonic.com, https://basic.unifonic.com or https://api.unifonic.com.",
         ),
     )
 

@@ -147,7 +147,7 @@ class VonageSms(ProviderAdapter):
             is_required=False,
             help=f"As in the account's settings; {PLAIN_HASH} unless it was changed there.",
             pattern="|".join((PLAIN_HASH, *HMACS)),
-            pattern_help=f"it is one of {', '.join((PLAIN_HASH, *HMACS))}.",
+            pattern_help=f"one of {', '.join((PLAIN_HASH, *HMACS))}.",
         ),
     )
 

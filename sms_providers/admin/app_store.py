@@ -62,6 +62,15 @@ def _abilities(can: Capabilities) -> list[str]:
     return [word for word, is_so in words.items() if is_so] or ["Sends"]
 
 
+def _needs(adapter: type[ProviderAdapter]) -> str:
+    """Say what an operator has to have at hand to install this app."""
+    required = [field.label for field in adapter.credential_fields if field.is_required]
+    if required:
+        return f"Needs: {', '.join(required)}."
+    either = [field.label for field in adapter.credential_fields if field.is_secret]
+    return f"Needs one of: {', '.join(either)}." if either else "Needs no account."
+
+
 @admin.register(OrganizationApp)
 class OrganizationAppAdmin(TenantAdmin):
     """Installed apps. Every change goes through `installing`, and no stored secret into a page."""
@@ -137,7 +146,7 @@ class OrganizationAppAdmin(TenantAdmin):
                 "slug": slug,
                 "letter": adapter.name[:1],
                 "abilities": _abilities(adapter.capabilities),
-                "needs": [field.label for field in adapter.credential_fields if field.is_required],
+                "needs": _needs(adapter),
                 "installed": installed.get(slug),
             }
             for slug, adapter in catalogue.adapters().items()
@@ -280,7 +289,7 @@ class OrganizationAppAdmin(TenantAdmin):
                 self.message_user(request, problem.message, messages.ERROR)
             else:
                 level = messages.SUCCESS if verdict.is_working else messages.ERROR
-                self.message_user(request, f"{catalogue.app_name(app.slug)}: {verdict.message}", level)
+                self.message_user(request, verdict.message, level)
                 self.note(request, app, f"Tested the connection: {verdict.reason.replace('_', ' ')}.")
         return HttpResponseRedirect(_url(app))
 

@@ -11,7 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from linkit.models import Organization
-from sms_providers import installing
+from sms_providers import catalogue, installing
 from sms_providers.models import OrganizationApp
 from tests import factories
 
@@ -38,12 +38,14 @@ def installed(organization: Organization) -> OrganizationApp:
 def test_every_app_has_a_card_and_a_form(console: Any, sandbox: Any):
     browser = console("admin")
     page = browser.get(url("add")).text
-    for slug in ("mora-sms", "taqnyat-sms", "twilio-sms", "sandbox-sms"):
+    for slug in catalogue.adapters():
         assert slug in page
         answer = browser.get(url("install", slug))
         # The sandbox is there already.
         assert answer.status_code == (302 if slug == "sandbox-sms" else 200)
     assert "Change or test" in page
+    assert page.count("Needs no account") == 1  # the sandbox; others need at least one of several
+    assert "Needs one of: Access token, API key." in page
     assert browser.get(url("install", "nothing")).status_code == 404
 
 
