@@ -75,6 +75,16 @@ class Started:
     route: Route
     attempt: Attempt
 
+    @property
+    def same_app(self) -> list[Attempt]:
+        """The former tries through this app."""
+        return [attempt for attempt in self.claimed.tries if attempt.app_id == self.attempt.app_id]
+
+    @property
+    def times_refused(self) -> int:
+        """How many of them certainly did not send it."""
+        return sum(attempt.outcome in (Outcome.UNAVAILABLE, Outcome.REJECTED) for attempt in self.same_app)
+
 
 def claim(*, limit: int) -> list[Claimed]:
     """Lease up to `limit` due messages to the caller, the longest waiting first."""
@@ -188,8 +198,7 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
         endings = []
         for started, result in sorted(results, key=lambda pair: pair[0].claimed.message.pk):
             message, attempt = started.claimed.message, started.attempt
-            same_app = [a for a in started.claimed.tries if a.app_id == attempt.app_id]
-            retry_at = routing.retry_at(result, tries_before=len(same_app), now=now)
+            retry_at = routing.retry_at(result, tries_before=len(started.same_app), now=now)
             sending.close(attempt, result, now=now, retry_at=retry_at)
             changes = _after(started, result, now)
             won = Message.objects.filter(

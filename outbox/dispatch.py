@@ -172,7 +172,7 @@ class Drain:
         assert log is not None  # the start mark wrote it
         try:
             budget = Budget(settings.PROVIDER_CALL_LIMIT, start_by=started.claimed.start_by)
-            return started.route.adapter.send(sms_for(log), budget)
+            return started.route.adapter.send(sms_for(log, times_refused=started.times_refused), budget)
         except BaseException as error:  # also what a site's own adapter may raise to end a process
             logger.error("Message %s: sending broke off: %s", started.claimed.message.pk, faults.describe(error))
             return unknown("internal_error", "A fault of ours during the call. The message may have been sent.")

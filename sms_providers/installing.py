@@ -136,17 +136,20 @@ def test(*, app: OrganizationApp) -> Verdict:
     budget = Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB)
     can = adapter.capabilities
     questions = [(can.balance, _balance_in_words), (can.sender_names, _sender_names_in_words)]
+    unanswered = []
     for question in [ask for is_offered, ask in questions if is_offered]:
         try:
             found = question(adapter, budget)
-        except NotOffered:
+        except NotOffered as refusal:
+            unanswered.append(refusal.result.message)
             continue
         except ProviderRefused as refusal:
             result = refusal.result
             return Verdict(False, result.message or "The provider refused.", result.reason, clock.now())
         note_answer(app)
         return Verdict(True, f"The credentials work. {found}", "working", clock.now())
-    return Verdict(True, f"{adapter.name} has no call that tests credentials.", "not_testable", clock.now())
+    why = unanswered[0] if unanswered else f"{adapter.name} has no call that tests credentials."
+    return Verdict(True, f"{why} To be sure, send a message to yourself.", "not_testable", clock.now())
 
 
 def _balance_in_words(adapter: ProviderAdapter, budget: Budget) -> str:

@@ -124,9 +124,16 @@ def start(sends: Sequence[tuple[SmsLog, Route]], *, now: datetime) -> list[Attem
     return Attempt.objects.bulk_create(attempts)
 
 
-def sms_for(log: SmsLog, *, send_at: datetime | None = None) -> Sms:
-    """Return what an adapter needs to send this log row."""
-    return Sms(recipient=log.recipient, text=log.text, sender_id=log.sender_id, send_at=send_at, reference=str(log.pk))
+def sms_for(log: SmsLog, *, send_at: datetime | None = None, times_refused: int = 0) -> Sms:
+    """Return what an adapter needs to send this log row; `times_refused`: by the same app, with a certain non-send."""
+    return Sms(
+        recipient=log.recipient,
+        text=log.text,
+        sender_id=log.sender_id,
+        send_at=send_at,
+        reference=str(log.pk),
+        times_refused=times_refused,
+    )
 
 
 def close(attempt: Attempt, result: Result, *, now: datetime, retry_at: datetime | None = None) -> None:

@@ -96,6 +96,14 @@ class Reply:
     def is_success(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether the provider has failed, or a proxy before it has stopped waiting (408, and nginx' 499).
+
+        What it had done by then nobody knows.
+        """
+        return self.status >= 500 or self.status in (408, 499)
+
     @cached_property
     def text(self) -> str:
         """The body as text: as declared, else UTF-8, else Latin-1, which takes any byte. Without a byte order mark."""

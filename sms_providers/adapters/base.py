@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, quote_plus
@@ -104,13 +104,18 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Sms:
-    """One message for an adapter. `reference` is our own id, for providers that take a client reference."""
+    """One message for an adapter.
+
+    `reference` is our own id, for providers that take a client reference. It is the same for every try, as
+    `times_refused` tells those apart that a provider has certainly not sent.
+    """
 
     recipient: str  # E.164
     text: str
     sender_id: str = ""
     send_at: datetime | None = None  # only when the adapter `can_schedule` it
     reference: str = ""
+    times_refused: int = 0
 
     @property
     def is_ucs2(self) -> bool:
@@ -216,6 +221,8 @@ class ProviderAdapter:
         """Send once and say how it ended. Never raises; what is kept of the answer holds no secret."""
         result = self._send(sms, budget)
         promise = _PROMISES.get(result.outcome, "")
+        if result.outcome == Outcome.REJECTED and result.provider_message_id:
+            promise = "It is not delivered."  # the provider had taken it by then, or has at least given it an id
         return replace(result, message=f"{result.message} {promise}".strip())
 
     def balance(self, budget: Budget) -> Balance:
@@ -237,11 +244,11 @@ class ProviderAdapter:
     def url(self, path: str) -> str:
         """Return the URL of a documented path at this installation's host."""
         override = settings.SMS_PROVIDER_BASE_URLS.get(self.slug)
-        return (override or self.host()).rstrip("/") + path
+        return (override.rstrip("/") if override else self.host()) + path
 
     def host(self) -> str:
-        """Return `https://host` for this installation; a provider with a host per account overrides this."""
-        return self.origin
+        """Return `https://host` for this installation: the `base_url` of its credentials, if it has one."""
+        return (self.config.get("base_url") or self.origin).rstrip("/")
 
     def ask(self, request: requests.Request, budget: Budget) -> Reply:
         """Ask the provider something that changes nothing. Raises `ProviderRefused` when no answer comes."""
@@ -284,13 +291,11 @@ class ProviderAdapter:
         A code that nobody documents is a refusal with the provider's own words, unless the HTTP status says more.
         """
         meaning = (self.errors if table is None else table).get(code)
-        if meaning and meaning.outcome == Outcome.UNAVAILABLE:
-            return self.by_meaning(meaning, code=code, **details)
-        if reply.status == 429:  # it promises that nothing was processed, whatever the code
+        if reply.is_fault:  # whoever has a fault is not believed when it says no
             return self.by_status(reply, code=code, **details)
-        if meaning:
+        if meaning and (reply.status != 429 or meaning.outcome == Outcome.UNAVAILABLE):
             return self.by_meaning(meaning, code=code, **details)
-        if reply.status in (401, 403) or reply.status >= 500:
+        if reply.status in (401, 403, 429):  # a 429 promises that nothing was processed, whatever the code
             return self.by_status(reply, code=code, **details)
         return self.refused(f"code {code}", said, code=code, **details)
 
@@ -327,12 +332,18 @@ class ProviderAdapter:
             return rejected(Fault.AUTH, message, reason="access_denied", **details)
         if reply.status == 429:
             return unavailable(Fault.THROTTLED, f"{self.name} is throttling.", **details)
-        if reply.status >= 500:
+        if reply.is_fault:
             fault = Fault.PROVIDER_DOWN
             return unknown(fault.value, f"{self.name} had a fault ({status}).", fault=fault, **details)
         if reply.status >= 400:
             return rejected(Fault.OTHER, f"{self.name} refused ({status}).", **details)
         return self.unreadable(reply)
+
+    def contradictory(self, message_id: str = "", **details: Any) -> Result:
+        """The result for a yes and a no in one answer. There was one recipient: a part may have gone, or nothing."""
+        code = f" (code {details['code']})" if details.get("code") else ""
+        message = f"{self.name} answered yes and no at once{code}."
+        return unknown("partly_accepted", message, provider_message_id=message_id, **details)
 
     def unreadable(self, reply: Reply) -> Result:
         """The result for an answer that cannot be understood."""
@@ -410,7 +421,7 @@ class ProviderAdapter:
         except MaybeSent as error:
             return unknown(error.reason, f"{self.name} gave no clear answer.")
         try:
-            result = self.read_send(reply)
+            result = self._read(reply)
         except Exception as error:
             # Whatever is in the body, the request left: only an unknown outcome is safe.
             self._log("the answer could not be read", error)
@@ -421,6 +432,16 @@ class ProviderAdapter:
             # What is known about the message counts; what cannot be kept of the answer does not.
             self._log("the answer could not be kept", error)
             return Result(result.outcome, result.fault, result.reason, http_status=reply.status)
+
+    def _read(self, reply: Reply) -> Result:
+        """Read the answer to a send. A body that says yes under a status that says no is no answer."""
+        result = self.read_send(reply)
+        if reply.is_success or result.outcome not in (Outcome.REJECTED, Outcome.UNAVAILABLE):
+            return result
+        by_body = self.read_send(replace(reply, status=200))
+        if by_body.outcome == Outcome.ACCEPTED or by_body.reason == "partly_accepted":
+            return self.contradictory(by_body.provider_message_id, code=result.code)
+        return result
 
     def _prepared(self, request: requests.Request) -> requests.Request:
         headers = {"User-Agent": f"linkit-sms/{settings.VERSION}", "Accept": "application/json"}
@@ -516,6 +537,23 @@ def bare_sender(sender: str) -> str:
     return msisdn(sender) if re.fullmatch(r"\+[0-9]+", sender) else sender
 
 
+def basic(user: str, password: str) -> tuple[bytes, bytes]:
+    """Return what `requests` takes for HTTP Basic: as bytes, since it would encode text as Latin-1."""
+    return user.encode(), password.encode()
+
+
+def as_its_body_says(reply: Reply, key: str) -> Reply:
+    """Return `reply` with the status that its body has under `key`, where HTTP says success and the body a failure."""
+    status = as_code(reply.object.get(key))
+    return replace(reply, status=int(status)) if reply.is_success and re.fullmatch("[45][0-9]{2}", status) else reply
+
+
+def round_up(moment: datetime, step: timedelta) -> datetime:
+    """Return `moment` in UTC at the end of its `step`: a message may be late, never early."""
+    utc = moment.astimezone(UTC)
+    return utc + (datetime.min.replace(tzinfo=UTC) - utc) % step
+
+
 def words(alternatives: str) -> re.Pattern[str]:
     """Return a pattern that finds one of `a|b|c` as a whole word in any case. An underscore ends a word too."""
     return re.compile(rf"(?<![a-z0-9])({alternatives})(?![a-z0-9])", re.IGNORECASE)
@@ -531,6 +569,11 @@ def as_decimal(value: Any) -> Decimal | None:
         return None
     # The exponent bounds what printing it takes: 1e999999 is a number too.
     return number if number.is_finite() and abs(number.adjusted()) < 20 else None
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a JSON object, empty where it is missing, null or something else."""
+    return value if isinstance(value, dict) else {}
 
 
 def as_code(value: Any) -> str:

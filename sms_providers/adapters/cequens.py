@@ -38,10 +38,11 @@ from sms_providers.adapters.base import (
     Unicode,
     as_code,
     as_decimal,
+    bare_sender,
     secret_key,
     words,
 )
-from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected, unavailable, unknown
+from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected, unavailable
 from sms_providers.transport import Budget, MaybeSent, NotSent, Reply
 
 ACCEPTED, GENERAL = "0", "-1"
@@ -133,9 +134,6 @@ class CequensSms(ProviderAdapter):
             return {"api_key": ["The user name needs an API key, unless there is an access token."]}
         return {"access_token": ["Access token is required, unless there are an API key and a user name."]}
 
-    def host(self) -> str:
-        return self.config.get("base_url") or self.origin
-
     def reference_for(self, sms: Sms) -> int:
         """Return our own id as a positive integer of 31 bits.
 
@@ -184,13 +182,18 @@ class CequensSms(ProviderAdapter):
     def _sign_in(self, session: _Session, budget: Budget, *, refused: str = "") -> str:
         """Return a token other than the one that was `refused`. Raises `NotSent` and `ProviderRefused`."""
         ends_at = budget.ends_at
+        useless = refused or session.newest()
         # One thread signs in and those that wait take its token; none waits for longer than its call may last.
         wait = min(ends_at, budget.start_by) - time.monotonic()
         if not session.lock.acquire(timeout=max(wait, 0.0)):
-            raise NotSent("no_time_left")
+            if time.monotonic() >= budget.start_by:
+                raise NotSent("no_time_left")
+            message = "Cequens could not be reached to sign in (another call waits for its answer)."
+            raise ProviderRefused(unavailable(message=message, reason="sign_in_failed"))
         try:
-            token = session.usable()
-            if not token or token == refused:
+            # Another one will do, though it may be short-lived: whoever has waited would only get one of the kind.
+            token = session.newest()
+            if token in ("", useless):
                 token = self._new_token(budget.until(ends_at))
                 session.keep(token)
             return token
@@ -198,7 +201,7 @@ class CequensSms(ProviderAdapter):
             session.lock.release()
 
     def _new_token(self, budget: Budget) -> str:
-        path = "/auth/v1/signin" if self.host().rstrip("/") == DEEWAN else "/auth/v1/tokens/"
+        path = "/auth/v1/signin" if self.host() == DEEWAN else "/auth/v1/tokens/"
         account = {"apiKey": self.config["api_key"], "userName": self.config["username"]}
         try:
             reply = super().call(requests.Request("POST", self.url(path), json=account), budget)
@@ -230,7 +233,7 @@ class CequensSms(ProviderAdapter):
     def build_send(self, sms: Sms) -> requests.Request:
         body: dict[str, Any] = {
             "messageText": sms.text,
-            "senderName": self.sender_for(sms),
+            "senderName": bare_sender(self.sender_for(sms)),
             "messageType": "unicode" if sms.is_ucs2 else "text",
             "recipients": msisdn(sms.recipient),  # text, of several numbers too
         }
@@ -242,10 +245,8 @@ class CequensSms(ProviderAdapter):
         body = reply.object
         data = _member(body, "data")
         code, ids, is_refused = as_code(_member(body, "replyCode")), _ids(data), _has_invalid_recipients(data)
-        if reply.is_success and ids and (is_refused or code not in ("", ACCEPTED)):
-            # There was one recipient: a yes and a no at once is no answer.
-            message = "Cequens answered that the message was both accepted and refused."
-            return unknown("partly_accepted", message, code=code, provider_message_id=ids[0])
+        if reply.is_success and ids and (is_refused or code not in ("", ACCEPTED) or _code(reply)):
+            return self.contradictory(ids[0], code=code)
         if not reply.is_success or code != ACCEPTED:
             return self.read_refusal(reply)
         if ids:
@@ -259,7 +260,7 @@ class CequensSms(ProviderAdapter):
 
     def read_refusal(self, reply: Reply) -> Result:
         code, said = _code(reply), _said(reply)
-        if reply.status in (401, 403, 429) or reply.status >= 500:
+        if reply.status in (401, 403, 429) or reply.is_fault:
             return self.by_status(reply, code=code)
         if code == GENERAL:
             return self.by_text(said, TEXTS, code=code) or self.by_meaning(ERRORS[code], said=said, code=code)
@@ -288,9 +289,13 @@ class _Session:
         self.lock = threading.Lock()  # of the thread that signs in
         self.tokens: tuple[str, ...] = ()
 
+    def newest(self) -> str:
+        """Return the newest token, empty when there is none."""
+        return next(iter(self.tokens), "")
+
     def usable(self) -> str:
         """Return the newest token, empty when there is none or it ends soon."""
-        token = next(iter(self.tokens), "")
+        token = self.newest()
         return token if token and time.time() < expires_at(token) - RENEW_BEFORE else ""
 
     def keep(self, token: str) -> None:

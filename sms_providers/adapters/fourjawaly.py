@@ -29,10 +29,12 @@ from sms_providers.adapters.base import (
     as_code,
     as_count,
     as_decimal,
+    as_its_body_says,
     bare_sender,
+    basic,
     secret_key,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, Fault, Meaning, Result, accepted, unknown
+from sms_providers.results import REJECTED, UNAVAILABLE, Fault, Meaning, Result, accepted
 from sms_providers.transport import Budget, Reply
 
 _BAD_TOKEN = Meaning(REJECTED, Fault.AUTH, "bad_credentials", "The API token has expired or is switched off.")
@@ -50,6 +52,7 @@ ERRORS: ErrorTable = {
         REJECTED, Fault.RECIPIENT, "invalid_recipient", "The number's country could not be determined."
     ),
 }
+REFUSALS_OF_THE_WHOLE = ("not_senders", "is_token_expired")  # of the request: no job can come with them
 REFUSED_NUMBERS = ("error_numbers", "no_package", "has_more_iso_code")
 
 # The field that a 422 complains of. When it complains of several, the first here counts.
@@ -139,10 +142,9 @@ class FourJawalySms(ProviderAdapter):
         is_taken = any(count > 0 for count in counts)
         is_yes = _is_yes(reply)
         refusal = self._by_key(reply) if is_yes else self.read_refusal(reply)
-        if refusal is not None and (is_taken or (job_id and not is_yes)):
-            # There was one number: a yes and a no at once is no answer.
-            message = "4Jawaly answered that the message was both taken and refused."
-            return unknown("partly_accepted", message, provider_message_id=job_id)
+        is_of_the_whole = not is_yes or (refusal is not None and refusal.code in REFUSALS_OF_THE_WHOLE)
+        if refusal is not None and (is_taken or (job_id and is_of_the_whole)):
+            return self.contradictory(job_id)
         if refusal is None and counts and not is_taken:
             refusal = self.refused("0 numbers taken and no reason")
         if refusal is not None:
@@ -153,10 +155,10 @@ class FourJawalySms(ProviderAdapter):
         return accepted(job_id, segment_count=as_count(parts))
 
     def read_refusal(self, reply: Reply) -> Result:
-        reply = _as_its_body_says(reply)
+        reply = as_its_body_says(reply, "code")
         if reply.status == 403 and _is_page(reply):
             return self.by_meaning(_FIREWALL)
-        if reply.status in (401, 403, 429) or reply.status >= 500:
+        if reply.status in (401, 403, 429) or reply.is_fault:
             return self.by_status(reply)
         named = (self._by_field(reply) if reply.status == 422 else None) or self._by_key(reply)
         if named is not None:
@@ -222,22 +224,13 @@ class FourJawalySms(ProviderAdapter):
         return self.by_meaning(table[field], said=wrong[field], code=field)
 
     def _request(self, method: str, path: str, **given: Any) -> requests.Request:
-        # As bytes: `requests` would encode text as Latin-1.
-        auth = (self.config["api_key"].encode(), self.config["api_secret"].encode())
+        auth = basic(self.config["api_key"], self.config["api_secret"])
         headers = {"Content-Type": "application/json"}  # wanted on every call, also without a body
         return requests.Request(method, self.url(f"/api/v1/{path}"), auth=auth, headers=headers, **given)
 
 
-def _as_its_body_says(reply: Reply) -> Reply:
-    """Return `reply` with the status of its body, where HTTP says success and the body says failure."""
-    status = as_code(reply.object.get("code"))
-    if reply.is_success and re.fullmatch("[45][0-9]{2}", status):
-        return replace(reply, status=int(status))
-    return reply
-
-
 def _is_yes(reply: Reply) -> bool:
-    return _as_its_body_says(reply).is_success
+    return as_its_body_says(reply, "code").is_success
 
 
 def _is_page(reply: Reply) -> bool:

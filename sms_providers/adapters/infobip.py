@@ -10,12 +10,13 @@ that the first one arrived: what became of it nobody can tell from this answer.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import requests
 
 from linkit.phone import msisdn
+from sms_providers import reasons
 from sms_providers.adapters.base import (
     SENDER_ID,
     SENDER_ID_HELP,
@@ -23,12 +24,15 @@ from sms_providers.adapters.base import (
     Capabilities,
     CredentialField,
     ErrorTable,
+    NotOffered,
     ProviderAdapter,
     Sms,
     as_code,
     as_count,
     as_decimal,
+    as_object,
     bare_sender,
+    round_up,
     secret_key,
 )
 from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected, unknown
@@ -39,10 +43,11 @@ PAGE = 50  # numbers a page
 
 # Status groups: accepted, pending, delivered; and undeliverable, expired, rejected.
 TAKEN, FAILED = {"0", "1", "3"}, {"2", "4", "5"}
+EXPIRED = "4"
 
 # What a status of a failed group says about the message, by `status.id`.
 STATUSES: ErrorTable = {
-    "4": Meaning(REJECTED, Fault.RECIPIENT, "recipient_blocked", "The carrier refused the message."),
+    "4": Meaning(REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The carrier refused the message."),
     "9": Meaning(REJECTED, Fault.RECIPIENT, "recipient_unreachable"),
     "31": Meaning(
         UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable", "Infobip says that it did not send the message."
@@ -63,6 +68,7 @@ STATUSES: ErrorTable = {
     "19": Meaning(REJECTED, Fault.RECIPIENT, "no_route"),
     # At first 20 different texts or 6 equal ones to one number in an hour.
     "20": Meaning(UNAVAILABLE, Fault.THROTTLED, "recipient_limit_reached", retry_after=timedelta(hours=1)),
+    # In its own words it has rejected the request, which may be made again. The same promise as that of 31.
     "21": Meaning(
         UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable", "Infobip refused it for a fault of its own."
     ),
@@ -120,9 +126,9 @@ class InfobipSms(ProviderAdapter):
             "base_url",
             "Base URL",
             help="The account's own, shown in the Infobip portal next to the API key.",
-            # Infobip's own hosts only: the key goes wherever this points. In ASCII, since without regard to case an
-            # "i" would also be a dotless one, which is another domain.
-            pattern=r"(?ai:(https://)?([a-z0-9-]{1,63}\.){1,4}infobip\.com/?)",
+            # Hosts of Infobip's API only: the key goes wherever this points. In ASCII, since without regard to case
+            # an "i" would also be a dotless one, which is another domain.
+            pattern=r"(?ai:(https://)?([a-z0-9-]{1,63}\.){0,2}api[a-z0-9-]{0,20}\.infobip\.com/?)",
             pattern_help="a host of Infobip's, such as https://xxxxx.api.infobip.com.",
             example="https://xxxxx.api.infobip.com",
         ),
@@ -156,7 +162,9 @@ class InfobipSms(ProviderAdapter):
     def build_send(self, sms: Sms) -> requests.Request:
         destination = {"to": msisdn(sms.recipient)}
         if sms.reference:
-            destination["messageId"] = sms.reference
+            # Infobip takes an id once, and may count one whose message it has refused.
+            again = f"-{sms.times_refused + 1}" if sms.times_refused else ""
+            destination["messageId"] = sms.reference + again
         options: dict[str, Any] = {"includeSmsCountInResponse": True}
         if sms.send_at is not None:
             options["schedule"] = {"sendAt": utc_millisecond(sms.send_at)}
@@ -176,9 +184,7 @@ class InfobipSms(ProviderAdapter):
             return self.read_refusal(reply)
         first, *others = [self._read_entry(entry, reply) for entry in entries]
         if any(other.outcome != first.outcome for other in others):
-            # There was one recipient: a yes and a no at once is no answer.
-            message = "Infobip answered more than one thing about the message."
-            return unknown("partly_accepted", message, provider_message_id=first.provider_message_id)
+            return self.contradictory(first.provider_message_id)
         return first
 
     def read_refusal(self, reply: Reply) -> Result:
@@ -189,12 +195,17 @@ class InfobipSms(ProviderAdapter):
                 return about
         return self.by_code(code, reply, said=said) if code else self.by_status(reply)
 
+    def ask(self, request: requests.Request, budget: Budget) -> Reply:
+        reply = super().ask(request, budget)
+        if reply.status == 403:
+            # Each question needs a scope of its own, and so does sending.
+            message = "This key's scopes do not cover the question. It may well send."
+            raise NotOffered(self.refuse(reply, rejected(Fault.AUTH, message, reason="access_denied")).result)
+        return reply
+
     def fetch_balance(self, budget: Budget) -> Balance:
         reply = self.ask(self._request("GET", "/account/1/balance"), budget)
         amount = as_decimal(reply.object.get("balance"))
-        if reply.status == 403:
-            message = "The Infobip key may not see the balance (scope account-management:manage), but may well send."
-            raise self.refuse(reply, rejected(Fault.AUTH, message, reason="access_denied"))
         if not reply.is_success or amount is None:
             raise self.refuse(reply)
         return Balance(amount, currency=as_code(reply.object.get("currency")))
@@ -203,18 +214,29 @@ class InfobipSms(ProviderAdapter):
         def request(page: int) -> requests.Request:
             return self._request("GET", "/numbers/1/numbers", params={"limit": PAGE, "page": page})
 
-        numbers = self.paged(request, _numbers, budget, size=PAGE)
+        def read(reply: Reply) -> list[Any] | None:
+            numbers = reply.object.get("numbers")
+            return numbers if isinstance(numbers, list) else None
+
+        numbers = self.paged(request, read, budget, size=PAGE)
         return [name for name in map(_usable_number, numbers) if name]
 
     def _read_entry(self, entry: dict[str, Any], reply: Reply) -> Result:
         """Say what one entry of an answer says, by the group of its status."""
-        status = _object(entry, "status")
-        group, code, message_id = as_code(status.get("groupId")), as_code(status.get("id")), _message_id(entry)
+        status = as_object(entry.get("status"))
+        group, code, message_id = (
+            as_code(status.get("groupId")),
+            as_code(status.get("id")),
+            as_code(entry.get("messageId")),
+        )
         if group in TAKEN:
-            return accepted(message_id, segment_count=as_count(_object(entry, "details").get("messageCount")))
+            return accepted(message_id, segment_count=as_count(as_object(entry.get("details")).get("messageCount")))
         if group not in FAILED:
             return self.unreadable(reply)
         said = as_code(status.get("description")) or as_code(status.get("name"))
+        if group == EXPIRED and code not in STATUSES:  # it was on its way for as long as it was valid
+            message = f"Infobip: {reasons.text('no_carrier_report')}"
+            return unknown("no_carrier_report", message, code=code, provider_message_id=message_id)
         if not code:
             return self.refused(f"status group {group}", said, provider_message_id=message_id)
         return self.by_code(code, reply, said=said, table=STATUSES, provider_message_id=message_id)
@@ -238,13 +260,8 @@ class InfobipSms(ProviderAdapter):
 
 def utc_millisecond(moment: datetime) -> str:
     """Return `moment` as Infobip takes it, rounded up to the millisecond: a message may be late, never early."""
-    utc = moment.astimezone(UTC)
-    whole = utc + timedelta(microseconds=-utc.microsecond % 1000)
+    whole = round_up(moment, timedelta(milliseconds=1))
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}+0000"
-
-
-def _message_id(entry: dict[str, Any]) -> str:
-    return as_code(entry.get("messageId"))
 
 
 def _code_and_text(reply: Reply) -> tuple[str, str]:
@@ -253,19 +270,8 @@ def _code_and_text(reply: Reply) -> tuple[str, str]:
     code = as_code(body.get("errorCode"))
     if code:
         return code, as_code(body.get("description"))
-    older = _object(_object(body, "requestError"), "serviceException")
+    older = as_object(as_object(body.get("requestError")).get("serviceException"))
     return as_code(older.get("messageId")), as_code(older.get("text"))
-
-
-def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an object inside another, empty where it is missing, null or something else."""
-    value = holder.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _numbers(reply: Reply) -> list[Any] | None:
-    numbers = reply.object.get("numbers")
-    return numbers if isinstance(numbers, list) else None
 
 
 def _usable_number(item: Any) -> str:

@@ -24,6 +24,8 @@ from sms_providers.adapters.base import (
     Sms,
     as_code,
     as_decimal,
+    as_object,
+    bare_sender,
     secret_key,
 )
 from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected
@@ -89,7 +91,7 @@ class MoraSms(ProviderAdapter):
         form = {
             **self._account(),
             "message": sms.text,
-            "sender": self.sender_for(sms),
+            "sender": bare_sender(self.sender_for(sms)),
             "numbers": msisdn(sms.recipient),
             "return": "json",  # an account's own default may be text
         }
@@ -109,8 +111,10 @@ class MoraSms(ProviderAdapter):
         status, code = as_code(envelope.get("code")), as_code(data.get("code")) or _bare_code(reply)
         if status in ("401", "403") and reply.status not in (401, 403, 429):
             return rejected(Fault.AUTH, "Mora SMS does not accept the user name and API key.", code=status)
-        if reply.status in (401, 403, 429) or reply.status >= 500:
+        if reply.status in (401, 403, 429) or reply.is_fault:
             return self.by_status(reply, code=code or status)
+        if code not in ("", ACCEPTED, *ERRORS) and (ref_id := as_code(data.get("ref_id"))):
+            return self.contradictory(ref_id, code=code)
         if code and code != ACCEPTED:
             return self.by_code(code, reply, said=HINTS.get(code) or data.get("message"))
         wrong = envelope.get("validation_errors")
@@ -147,8 +151,7 @@ class MoraSms(ProviderAdapter):
 
 def _parts(reply: Reply) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return `status` and `data`, empty where they are missing, null or something else."""
-    status, data = reply.object.get("status"), reply.object.get("data")
-    return status if isinstance(status, dict) else {}, data if isinstance(data, dict) else {}
+    return as_object(reply.object.get("status")), as_object(reply.object.get("data"))
 
 
 def _bare_code(reply: Reply) -> str:

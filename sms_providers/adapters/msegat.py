@@ -147,13 +147,20 @@ class MsegatSms(ProviderAdapter):
         return self.read_refusal(reply)
 
     def read_refusal(self, reply: Reply) -> Result:
-        code, _ = _code_and_id(reply)
-        if reply.status in (401, 403, 429) or reply.status >= 500:
+        code, glued_id = _code_and_id(reply)
+        if reply.status in (401, 403, 429) or reply.is_fault:
             return self.by_status(reply, code=code)
         if code in ACCEPTED:  # to a question, or under a status that contradicts it
             return self.unreadable(reply)
-        if code:
-            return self.by_code(code, reply, said=reply.object.get("message"))
+        if code in ERRORS:
+            return self.by_code(code, reply)
+        # A number that no page has: beside an id it is no clear no, and alone it may be anything.
+        body = reply.object
+        message_id = as_code(body.get("bulk_id")) or as_code(body.get("id")) or glued_id
+        if code and message_id:
+            return self.contradictory(message_id, code=code)
+        if code and (body or code.startswith("M")):
+            return self.by_code(code, reply, said=body.get("message"))
         return self.by_status(reply)
 
     def fetch_balance(self, budget: Budget) -> Balance:

@@ -9,7 +9,6 @@ A scheduled time has minutes and no offset; it is Saudi time.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -28,10 +27,13 @@ from sms_providers.adapters.base import (
     as_code,
     as_count,
     as_decimal,
+    as_its_body_says,
+    bare_sender,
+    round_up,
     secret_key,
     words,
 )
-from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected, unknown
+from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 SAUDI_TIME = ZoneInfo("Asia/Riyadh")
@@ -94,7 +96,7 @@ class TaqnyatSms(ProviderAdapter):
         body: dict[str, Any] = {
             "recipients": [msisdn(sms.recipient)],
             "body": sms.text,
-            "sender": self.sender_for(sms),
+            "sender": bare_sender(self.sender_for(sms)),
         }
         if sms.reference:
             body["smsId"] = sms.reference
@@ -110,10 +112,8 @@ class TaqnyatSms(ProviderAdapter):
         if not reply.is_success or not message_id:
             return self.read_refusal(reply)
         taken, refused = numbers(body.get("accepted")), numbers(body.get("rejected"))
-        if refused and taken:
-            # There was one recipient: a yes and a no at once is no answer.
-            message = "Taqnyat answered that the message was both accepted and rejected."
-            return unknown("partly_accepted", message, provider_message_id=message_id)
+        if (refused and taken) or not _is_yes(reply):
+            return self.contradictory(message_id)
         if refused:
             return rejected(Fault.RECIPIENT, "Taqnyat does not accept the number.", provider_message_id=message_id)
         cost = as_decimal(body.get("cost"))
@@ -125,10 +125,12 @@ class TaqnyatSms(ProviderAdapter):
         )
 
     def read_refusal(self, reply: Reply) -> Result:
-        reply = _as_its_body_says(reply)
+        reply = as_its_body_says(reply, "statusCode")
         code, said = _code_and_text(reply)
-        if reply.status in (401, 405, 429) or reply.status >= 500:
+        if reply.status in (401, 405, 429) or reply.is_fault:
             return self.by_status(reply)
+        if reply.is_success and not _has_failed(reply):
+            return self.unreadable(reply)
         if code in ERRORS:
             return self.by_code(code, reply)
         if reply.status not in (400, 403) and not _has_failed(reply):
@@ -167,25 +169,14 @@ class TaqnyatSms(ProviderAdapter):
 
 def saudi_minute(moment: datetime) -> str:
     """Return `moment` as Taqnyat takes it, rounded up to the minute: a message may be late, never early."""
-    local = moment.astimezone(SAUDI_TIME)
-    whole = local.replace(second=0, microsecond=0)
-    if whole < local:
-        whole += timedelta(minutes=1)
-    return whole.strftime("%Y-%m-%dT%H:%M")
+    return round_up(moment, timedelta(minutes=1)).astimezone(SAUDI_TIME).strftime("%Y-%m-%dT%H:%M")
 
 
 def numbers(value: Any) -> list[str]:
     """Return the numbers of `accepted` or `rejected`: a real array, or one in a string such as `[9665,]`."""
     items = value if isinstance(value, list) else as_code(value).strip("[]").split(",")
-    return [text for item in items if (text := str(item).strip(" \t\r\n\"'"))]
-
-
-def _as_its_body_says(reply: Reply) -> Reply:
-    """Return `reply` with the status of its body, where HTTP says success and the body says failure."""
-    status = as_code(reply.object.get("statusCode"))
-    if reply.is_success and re.fullmatch("[45][0-9]{2}", status):
-        return replace(reply, status=int(status))
-    return reply
+    texts = [str(item).strip(" \t\r\n\"'") for item in items]
+    return [text for text in texts if re.fullmatch(r"\+?[0-9]{5,}", text)]  # a 0 or a null is none
 
 
 def _has_failed(reply: Reply) -> bool:
@@ -194,7 +185,7 @@ def _has_failed(reply: Reply) -> bool:
 
 
 def _is_yes(reply: Reply) -> bool:
-    return _as_its_body_says(reply).is_success and not _has_failed(reply)
+    return as_its_body_says(reply, "statusCode").is_success and not _has_failed(reply)
 
 
 def _code_and_text(reply: Reply) -> tuple[str, str]:

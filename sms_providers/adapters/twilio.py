@@ -6,8 +6,9 @@ Twilio can hold a message only for a Messaging Service: with `From` alone it ign
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import requests
@@ -20,19 +21,23 @@ from sms_providers.adapters.base import (
     Capabilities,
     CredentialField,
     ErrorTable,
+    NotOffered,
     ProviderAdapter,
     ProviderRefused,
     Sms,
     as_code,
     as_count,
     as_decimal,
+    basic,
+    round_up,
     secret_key,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected
+from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected, unknown
 from sms_providers.transport import Budget, Reply
 
 SOONEST, LATEST = timedelta(minutes=15), timedelta(days=35)
 
+CARRIER_ERROR = "30008"
 _NO_SERVICE = Meaning(
     REJECTED, Fault.SENDER, "sender_not_registered", "The Messaging Service is missing, empty or not valid."
 )
@@ -62,7 +67,7 @@ ERRORS: ErrorTable = {
     "21408": Meaning(REJECTED, Fault.RECIPIENT, "region_not_enabled"),
     "21610": Meaning(REJECTED, Fault.RECIPIENT, "recipient_opted_out"),
     "21653": Meaning(REJECTED, Fault.RECIPIENT, "too_many_recipients"),
-    "21212": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
+    "21212": Meaning(REJECTED, Fault.SENDER, "sender_not_accepted"),
     "21601": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "The sender's number cannot send SMS."),
     "21606": Meaning(REJECTED, Fault.SENDER, "sender_not_registered", "It is not this account's, or cannot send SMS."),
     "21603": Meaning(REJECTED, Fault.SENDER, "sender_missing", "There is neither a sender ID nor a Messaging Service."),
@@ -75,12 +80,8 @@ ERRORS: ErrorTable = {
     "21703": _NO_SERVICE,
     "21704": _NO_SERVICE,
     "21705": _NO_SERVICE,
-    "21709": Meaning(
-        REJECTED, Fault.SENDER, "sender_not_registered", "The Messaging Service or the name is not valid."
-    ),
-    "21712": Meaning(
-        REJECTED, Fault.SENDER, "sender_not_registered", "The Messaging Service or the name is not valid."
-    ),
+    "21709": Meaning(REJECTED, Fault.SENDER, "sender_not_accepted", "The Messaging Service or the name is not valid."),
+    "21712": Meaning(REJECTED, Fault.SENDER, "sender_not_accepted", "The Messaging Service or the name is not valid."),
     "21602": Meaning(REJECTED, Fault.CONTENT, "empty_text"),
     "21617": Meaning(REJECTED, Fault.CONTENT, "text_too_long"),
     "21605": Meaning(REJECTED, Fault.CONTENT, "text_too_long"),
@@ -111,7 +112,7 @@ ERRORS: ErrorTable = {
         REJECTED, Fault.RECIPIENT, "recipient_not_mobile", "It is a landline, or its carrier is unreachable."
     ),
     "30007": Meaning(REJECTED, Fault.CONTENT, "content_refused"),
-    "30008": Meaning(REJECTED, Fault.OTHER, "carrier_error"),
+    CARRIER_ERROR: Meaning(REJECTED, Fault.OTHER, "carrier_error"),
     "30010": Meaning(REJECTED, Fault.OTHER, "price_limit"),
     "30017": Meaning(UNAVAILABLE, Fault.THROTTLED, "throttled", "The carrier's network is congested."),
     "30018": Meaning(REJECTED, Fault.SENDER, "sender_not_registered"),
@@ -205,9 +206,6 @@ class TwilioSms(ProviderAdapter):
             wrong["from"] = ["Give From, a Messaging Service SID, or both."]
         return wrong
 
-    def host(self) -> str:
-        return self.config.get("base_url") or self.origin
-
     def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
         return bool(self.config.get("messaging_service_sid")) and SOONEST <= send_at - now <= LATEST
 
@@ -215,7 +213,7 @@ class TwilioSms(ProviderAdapter):
         service = self.config.get("messaging_service_sid", "")
         form = {
             "To": sms.recipient,
-            "From": self.sender_for(sms),
+            "From": _as_from(self.sender_for(sms)),
             "MessagingServiceSid": service,
             "Body": sms.text,
         }
@@ -250,6 +248,10 @@ class TwilioSms(ProviderAdapter):
     def fetch_balance(self, budget: Budget) -> Balance:
         reply = self.ask(self._request("GET", self._path("Balance.json")), budget)
         amount = as_decimal(reply.object.get("balance"))
+        if reply.status == 404:
+            # A sub-account has none of its own. Should the SID be wrong, the list of senders says so.
+            message = "Twilio tells no balance of this account, as of any sub-account."
+            raise NotOffered(self.refuse(reply, rejected(Fault.OTHER, message)).result)
         if not reply.is_success or amount is None:
             raise self.refuse(reply)
         return Balance(amount, currency=as_code(reply.object.get("currency")))
@@ -275,7 +277,11 @@ class TwilioSms(ProviderAdapter):
         code = as_code(body.get("error_code"))
         said = body.get("error_message")
         if code:
-            return self.by_code(code, reply, said=said, provider_message_id=sid)
+            result = self.by_code(code, reply, said=said, provider_message_id=sid)
+            if body.get("status") == "undelivered" and (result.outcome == UNAVAILABLE or code == CARRIER_ERROR):
+                # It was with the carrier, which does not say that it is not on its way.
+                return unknown("no_carrier_report", result.message, code=code, provider_message_id=sid)
+            return result
         return rejected(Fault.OTHER, "Twilio took the message and could not send it.", provider_message_id=sid)
 
     def _listed(self, path: str, key: str, budget: Budget, ends_at: float) -> Iterator[dict[str, Any]]:
@@ -300,13 +306,14 @@ class TwilioSms(ProviderAdapter):
         user, password = self.config["account_sid"], self.config.get("auth_token", "")
         if self.config.get("api_key_sid"):
             user, password = self.config["api_key_sid"], self.config["api_key_secret"]
-        # As bytes: `requests` would encode text as Latin-1.
-        return requests.Request(method, self.url(path), auth=(user.encode(), password.encode()), **given)
+        return requests.Request(method, self.url(path), auth=basic(user, password), **given)
+
+
+def _as_from(sender: str) -> str:
+    """Return a sender that is a whole number with its plus; a short code and a name as they are."""
+    return f"+{sender}" if re.fullmatch("[1-9][0-9]{7,14}", sender) else sender
 
 
 def utc_second(moment: datetime) -> str:
     """Return `moment` as Twilio takes it, rounded up to the second: a message may be late, never early."""
-    whole = moment.astimezone(UTC).replace(microsecond=0)
-    if whole < moment:
-        whole += timedelta(seconds=1)
-    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return round_up(moment, timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -32,11 +32,13 @@ from sms_providers.adapters.base import (
     as_code,
     as_count,
     as_decimal,
+    as_object,
     bare_sender,
+    basic,
     secret_key,
     words,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected, unknown
+from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 CLASSIC = "https://api.unifonic.com"
@@ -180,6 +182,7 @@ class UnifonicSms(ProviderAdapter):
         CredentialField(
             "username",
             "User name",
+            is_secret=True,
             is_required=False,
             help="An e-mail address. Only for an account that has to send HTTP Basic as well.",
         ),
@@ -219,10 +222,7 @@ class UnifonicSms(ProviderAdapter):
     @property
     def is_classic(self) -> bool:
         """Whether this account is on the classic platform, wherever the server's settings may send its calls."""
-        return self.host().rstrip("/") == CLASSIC
-
-    def host(self) -> str:
-        return self.config.get("base_url") or self.origin
+        return self.host() == CLASSIC
 
     def build_send(self, sms: Sms) -> requests.Request:
         # Unifonic takes the fields in the address as well, but then the AppSid would be in every log of URLs.
@@ -237,13 +237,12 @@ class UnifonicSms(ProviderAdapter):
         return self._request("/rest/Messages/Send" if self.is_classic else "/rest/SMS/messages", form)
 
     def read_send(self, reply: Reply) -> Result:
-        if not _is_yes(reply) or reply.status == 429:
-            return self.read_refusal(reply)
-        data = _data(reply)
+        data = as_object(reply.object.get("data"))
         message_id, status = as_code(data.get("MessageID")), as_code(data.get("Status"))
-        if not reply.is_success:
-            message = f"Unifonic answered yes in its text and no in its status (HTTP {reply.status})."
-            return unknown("partly_accepted", message, provider_message_id=message_id)
+        if reply.is_success and _success(reply) is True and not _is_yes(reply):
+            return self.contradictory(message_id, code=_code(reply))
+        if not reply.is_success or not _is_yes(reply):
+            return self.read_refusal(reply)
         if status.lower() in ("rejected", "failed"):
             said = _said(reply)
             known = self.by_text(said, TEXTS, provider_message_id=message_id)
@@ -266,7 +265,7 @@ class UnifonicSms(ProviderAdapter):
         if code not in ("", SUCCESS):
             return self.by_code(code, reply, said=said, table=table)
         is_no = reply.status >= 400 or (_success(reply) is False and not code)
-        if reply.status >= 500 or not is_no:
+        if reply.is_fault or not is_no:
             return self.by_status(reply)
         # Words are a guess, good enough to say why it is a no and never whether it is one.
         return self.by_text(said, TEXTS) or self.refused(f"HTTP {status} and no code", said)
@@ -294,14 +293,13 @@ class UnifonicSms(ProviderAdapter):
         if reply.status in (404, 405) or (reply.is_success and reply.json is None):
             message = f"Unifonic does not tell the {what} of this account here: look in its console."
             raise NotOffered(self.refuse(reply, rejected(Fault.OTHER, message)).result)
-        return reply, _data(reply) if reply.is_success and _is_yes(reply) else {}
+        return reply, as_object(reply.object.get("data")) if reply.is_success and _is_yes(reply) else {}
 
     def _request(self, path: str, form: Mapping[str, str] | None = None) -> requests.Request:
         user, password = self.config.get("username"), self.config.get("password")
-        # As bytes: `requests` would encode text as Latin-1.
-        basic = (user.encode(), password.encode()) if user and password else None
+        auth = basic(user, password) if user and password else None
         data = {"AppSid": self.config["app_sid"], **(form or {})}
-        return requests.Request("POST", self.url(path), data=data, auth=basic)
+        return requests.Request("POST", self.url(path), data=data, auth=auth)
 
 
 def _success(reply: Reply) -> bool | None:
@@ -323,12 +321,6 @@ def _is_yes(reply: Reply) -> bool:
 
 def _said(reply: Reply) -> str:
     return as_code(reply.object.get("message"))
-
-
-def _data(reply: Reply) -> dict[str, Any]:
-    """Return `data`, which is an object, an empty list or missing."""
-    data = reply.object.get("data")
-    return data if isinstance(data, dict) else {}
 
 
 def _money(data: Mapping[str, Any], key: str) -> tuple[Decimal | None, str]:

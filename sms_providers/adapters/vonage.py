@@ -38,11 +38,13 @@ from sms_providers.adapters.base import (
     as_code,
     as_count,
     as_decimal,
+    as_its_body_says,
     bare_sender,
+    basic,
     secret_key,
     words,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, unknown
+from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted
 from sms_providers.transport import MAX_RETRY_AFTER, Budget, Reply
 
 ACCEPTED = "0"
@@ -186,9 +188,7 @@ class VonageSms(ProviderAdapter):
         message_id = next(filter(None, (as_code(part.get("message-id")) for part in taken)), "")
         if refused:
             no = self._why(*refused[0], reply)
-            message = f"Vonage took a part of the message and refused the rest (status {no.code})."
-            fault = no.fault or Fault.OTHER
-            return unknown("partly_accepted", message, fault=fault, code=no.code, provider_message_id=message_id)
+            return self.contradictory(message_id, fault=no.fault or Fault.OTHER, code=no.code)
         cost = _total(taken)
         return accepted(
             message_id,
@@ -200,7 +200,7 @@ class VonageSms(ProviderAdapter):
     def read_refusal(self, reply: Reply) -> Result:
         parts = _parts(reply)
         statuses = {status for status, _ in parts}
-        if reply.status in (401, 429) or reply.status >= 500:
+        if reply.status in (401, 429) or reply.is_fault:
             return self._by_envelope(reply)
         if ACCEPTED in statuses:  # beside a status that nobody can read, or under an HTTP status that contradicts it
             return self.unreadable(reply)
@@ -233,19 +233,17 @@ class VonageSms(ProviderAdapter):
 
     def _by_envelope(self, reply: Reply) -> Result:
         """Say what an answer without parts means: `error-code`, which repeats the HTTP status, or that status alone."""
+        reply = as_its_body_says(reply, "error-code")
         code = as_code(reply.object.get("error-code"))
-        if reply.is_success and re.fullmatch("[45][0-9]{2}", code):
-            reply = replace(reply, status=int(code))
         if not code or reply.status < 400:
             return self.by_status(reply)
         # The codes of the table are statuses of parts.
         return self.by_code(code, reply, said=reply.object.get("error-code-label"), table={})
 
     def _question(self, path: str, **params: int) -> requests.Request:
-        # Key and secret could go in the query too, but then they would be in every log of URLs. They are bytes since
-        # `requests` would encode text as Latin-1.
-        account = (self.config["api_key"].encode(), self.config["api_secret"].encode())
-        return requests.Request("GET", self.url(path), params=params, auth=account)
+        # Key and secret could go in the query too, but then they would be in every log of URLs.
+        auth = basic(self.config["api_key"], self.config["api_secret"])
+        return requests.Request("GET", self.url(path), params=params, auth=auth)
 
 
 def signature(fields: Mapping[str, str], secret: str, method: str) -> str:

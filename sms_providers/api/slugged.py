@@ -188,15 +188,15 @@ def _details(raw: Any, reason: str) -> dict[str, Any]:
     return {**(raw if isinstance(raw, dict) else {}), "reason": reason, "explanation": reasons.explain(reason)}
 
 
-def _ask(route: Route, question: Callable[[Budget], T]) -> T | None:
-    """Return the provider's answer to a question; None when it does not offer one for this account.
+def _ask(route: Route, question: Callable[[Budget], T]) -> T:
+    """Return the provider's answer to a question.
 
-    Raises the error that a caller gets when there is no answer.
+    Raises `NotOffered` when it has none for this account, else the error that a caller gets when there is none.
     """
     try:
         found = question(Budget(settings.PROVIDER_CALL_LIMIT_WEB))
     except NotOffered:
-        return None
+        raise
     except ProviderRefused as refusal:
         result = refusal.result
         details = _details(result.raw, result.reason)
@@ -220,7 +220,7 @@ class BalanceSerializer(serializers.Serializer[Any]):
     balance = serializers.FloatField(required=False, help_text="What is left, in `currency` or `unit`.")
     currency = serializers.CharField(required=False)
     unit = serializers.CharField(required=False)
-    note = serializers.CharField(required=False)
+    note = serializers.CharField(required=False, help_text="About the figure, or why this account is not told one.")
     checked_at = serializers.DateTimeField(required=False)
 
 
@@ -239,10 +239,12 @@ class BalanceView(APIView):
     )
     def get(self, request: Request, slug: str) -> Response:
         route = sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
-        can = route.adapter.capabilities.balance
-        balance = _ask(route, route.adapter.balance) if can else None
-        if balance is None:
+        if not route.adapter.capabilities.balance:
             return Response({"supported": False})
+        try:
+            balance = _ask(route, route.adapter.balance)
+        except NotOffered as refusal:
+            return Response({"supported": False, "note": refusal.result.message})
         whole = balance.amount == balance.amount.to_integral_value()
         body: dict[str, Any] = {
             "supported": True,
@@ -259,6 +261,7 @@ class SenderNamesSerializer(serializers.Serializer[Any]):
     sender_names = serializers.ListField(child=serializers.CharField())
     count = serializers.IntegerField()
     supported = serializers.BooleanField()
+    note = serializers.CharField(required=False, help_text="Why this account is not told, where others are.")
 
 
 class SenderNamesView(APIView):
@@ -271,10 +274,13 @@ class SenderNamesView(APIView):
     )
     def get(self, request: Request, slug: str) -> Response:
         route = sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
-        can = route.adapter.capabilities.sender_names
-        names = _ask(route, route.adapter.sender_names) if can else None
-        if names is None:
-            return Response({"sender_names": [], "count": 0, "supported": False})
+        nothing = {"sender_names": [], "count": 0, "supported": False}
+        if not route.adapter.capabilities.sender_names:
+            return Response(nothing)
+        try:
+            names = _ask(route, route.adapter.sender_names)
+        except NotOffered as refusal:
+            return Response({**nothing, "note": refusal.result.message})
         return Response({"sender_names": names, "count": len(names), "supported": True})
 
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.e2e]
 
 SLUGS = [slug for slug in catalogue.adapters() if slug != SANDBOX]
 # How each says that the account has no balance; Twilio has no code of its own for that.
-NO_BALANCE = {
+NO_BALANCE: dict[str, str | int] = {
     "mora-sms": 105, "taqnyat-sms": "balance", "msegat-sms": 1060, "fourjawaly-sms": "no_package",
     "unifonic-sms": "ER-01", "cequens-sms": -17, "twilio-sms": 20005, "infobip-sms": 12, "vonage-sms": 9,
 }  # fmt: skip

@@ -81,6 +81,24 @@ def test_an_unavailable_first_app_fails_over_and_is_not_asked_again_too_soon(
     assert message.next_attempt_at < clock.now() + timedelta(seconds=10)
 
 
+def test_an_adapter_is_told_how_often_it_has_certainly_not_sent(
+    queue: Queue, first: OrganizationApp, second: OrganizationApp, script: Script
+) -> None:
+    """By itself, not by others: for a provider that takes our id only once."""
+    outcomes = iter([unavailable(retry_after=timedelta(0)), unavailable(retry_after=timedelta(0)), accepted("id-1")])
+    script.answers["first-sms"] = lambda _: next(outcomes)
+    script.answers["second-sms"] = unavailable(retry_after=timedelta(minutes=5))
+    message = queue()
+    for _ in range(10):
+        Message.objects.filter(status=Status.PENDING).update(next_attempt_at=clock.now())
+        Attempt.objects.filter(provider_slug="first-sms").update(retry_at=clock.now())
+        Drain().run()
+    message.refresh_from_db()
+    assert message.status == Status.SENT
+    asked = [(slug, sms.times_refused) for slug, sms in script.calls]
+    assert asked == [("first-sms", 0), ("second-sms", 0), ("first-sms", 1), ("first-sms", 2)]
+
+
 def test_a_pinned_message_stays_with_its_app(
     queue: Queue, first: OrganizationApp, second: OrganizationApp, script: Script
 ) -> None:

@@ -1012,6 +1012,24 @@ def test_what_a_provider_does_not_offer_is_said(api: Api, organization: Organiza
     assert ask(api, "sender-names", "plain-sms").json() == {"sender_names": [], "count": 0, "supported": False}
 
 
+@responses.activate
+def test_what_a_provider_does_not_offer_to_this_account_is_said_with_the_cause(
+    api: Api, install: Callable[..., OrganizationApp]
+):
+    app = install("infobip-sms")
+    for path in ("account/1/balance", "numbers/1/numbers"):
+        responses.get(f"https://xxxxx.api.infobip.com/{path}", status=403, json={"errorCode": "E403"})
+    note = "This key's scopes do not cover the question. It may well send."
+    assert ask(api, "balance", "infobip-sms").json() == {"supported": False, "note": note}
+    senders = ask(api, "sender-names", "infobip-sms").json()
+    assert senders == {"sender_names": [], "count": 0, "supported": False, "note": note}
+    tested = api.post("/api/v1/apps/infobip-sms/test").json()
+    assert (tested["ok"], tested["reason"]) == (True, "not_testable")
+    assert tested["message"] == f"{note} To be sure, send a message to yourself."
+    app.refresh_from_db()
+    assert app.last_sync_at is None
+
+
 def test_the_csv_template_opens_in_a_spreadsheet(api: Api, sandbox: OrganizationApp):
     response = ask(api, "template/csv", "sandbox-sms")
     assert response.status_code == 200

@@ -377,7 +377,8 @@ def spoken(adapter: ProviderAdapter) -> list[Any]:
     headers = {name.lower(): value for name, value in request.headers.items()}
     body = request.body if isinstance(request.body, bytes) else str(request.body).encode()
     sent = provider.read_send(Call(str(request.method), url.path, dict(parse_qsl(url.query)), headers, body))
-    return [provider.accepted(sent, provider.id_for(sent)).body, provider.unauthorized().body]
+    answers = provider.accepted(sent, provider.id_for(sent)), provider.unauthorized()
+    return [json.loads(answer.encoded()[0] or b"null") for answer in answers]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -429,7 +430,21 @@ def test_no_answer_is_too_odd_to_be_read(
     if not 200 <= status < 300:
         assert result.outcome != Outcome.ACCEPTED
     if status == 429:
-        assert result.outcome == Outcome.UNAVAILABLE
+        assert result.outcome == Outcome.UNAVAILABLE or result.reason == "partly_accepted"
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 422, 429, 500, 503])
+def test_a_yes_in_the_body_and_a_no_in_the_status_is_unknown(adapter: ProviderAdapter, status: int):
+    yes, _ = spoken(adapter)
+    result = send(adapter, status=status, json=yes)
+    assert result.outcome == Outcome.UNKNOWN
+    assert result.raw == yes
+
+
+@pytest.mark.parametrize("status", [408, 499])
+def test_a_proxy_that_gave_up_waiting_is_unknown(adapter: ProviderAdapter, status: int):
+    result = send(adapter, status=status, body="<html>timeout</html>")
+    assert (result.outcome, result.fault) == (Outcome.UNKNOWN, Fault.PROVIDER_DOWN)
 
 
 # --- questions -----------------------------------------------------------------------------------------------------

@@ -394,7 +394,6 @@ def test_every_status(fourjawaly: FourJawalySms, status: int, expected: Any, htt
         {"code": 400, "message": "لا يوجد رصيد", "not_senders": ["MyBrand"]},
         {"messages": [{"text": ["?"]}]},
         {"messages": [{"err_text": "لا يوجد ارقام متاحة"}]},
-        taken(),
     ],
 )
 def test_these_statuses_decide_whatever_the_body_says(fourjawaly: FourJawalySms, status: int, expected: Any, body: Any):

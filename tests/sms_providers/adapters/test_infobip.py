@@ -15,7 +15,7 @@ import pytest
 import responses
 from responses.matchers import header_matcher, json_params_matcher, query_param_matcher
 
-from sms_providers.adapters.base import MAX_PAGES, ProviderRefused, Sms, bare_sender
+from sms_providers.adapters.base import MAX_PAGES, NotOffered, ProviderRefused, Sms, bare_sender
 from sms_providers.adapters.infobip import ERRORS, STATUSES, VIOLATIONS, InfobipSms, utc_millisecond
 from sms_providers.results import Fault, Outcome, Result
 from sms_providers.transport import Budget
@@ -201,7 +201,7 @@ REJECTED, UNAVAILABLE, UNKNOWN = Outcome.REJECTED, Outcome.UNAVAILABLE, Outcome.
 
 # Group, id and what it means.
 MEANINGS = [
-    (2, 4, REJECTED, Fault.RECIPIENT, "recipient_blocked"),
+    (2, 4, REJECTED, Fault.RECIPIENT, "recipient_unreachable"),
     (2, 9, REJECTED, Fault.RECIPIENT, "recipient_unreachable"),
     (2, 31, UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable"),
     (4, 15, REJECTED, Fault.RECIPIENT, "recipient_unreachable"),
@@ -251,7 +251,7 @@ def test_the_group_alone_says_that_it_was_taken(infobip: InfobipSms, group: int,
     assert (result.outcome, result.reason, result.provider_message_id) == (Outcome.ACCEPTED, "", "app-0001")
 
 
-@pytest.mark.parametrize("group", [2, 4, 5])
+@pytest.mark.parametrize("group", [2, 5])
 @pytest.mark.parametrize("code", [999, 26, "NEW"])
 def test_an_unlisted_status_of_a_failed_group_is_a_refusal(infobip: InfobipSms, group: int, code: Any):
     result = answered(infobip, entry({"groupId": group, "id": code, "description": "moon phase"}))
@@ -259,6 +259,20 @@ def test_an_unlisted_status_of_a_failed_group_is_a_refusal(infobip: InfobipSms, 
     assert result.code == str(code)
     assert "moon phase" in result.message
     assert result.raw["messages"][0]["status"]["description"] == "moon phase"
+
+
+def test_an_unlisted_way_to_expire_is_unknown(infobip: InfobipSms):
+    """It was on its way for as long as it was valid."""
+    result = answered(infobip, entry({"groupId": 4, "id": 22, "name": "EXPIRED_UNKNOWN"}))
+    assert (result.outcome, result.reason, result.code) == (UNKNOWN, "no_carrier_report", "22")
+
+
+def test_a_refused_id_is_not_used_again(infobip: InfobipSms):
+    """Infobip may count it as seen, and a message that was never sent would look like a repeat."""
+    for times, expected in ((0, "app-0001"), (1, "app-0001-2"), (2, "app-0001-3")):
+        sms = Sms("+41793026727", "Hello", reference="app-0001", times_refused=times)
+        body: Any = infobip.build_send(sms).json
+        assert body["messages"][0]["destinations"][0]["messageId"] == expected
 
 
 def test_a_failed_group_without_a_status_id_is_a_refusal(infobip: InfobipSms):
@@ -392,8 +406,8 @@ def test_an_unlisted_code_goes_by_status(
 
 def test_entries_count_only_in_a_success(infobip: InfobipSms):
     assert send(infobip, json=ACCEPTED, status=500).outcome == UNKNOWN
-    assert send(infobip, json=ACCEPTED, status=400).outcome == REJECTED
-    assert send(infobip, json=ACCEPTED | error("E401", 401)["json"], status=401).fault is Fault.AUTH
+    assert send(infobip, json=ACCEPTED, status=400).outcome == UNKNOWN
+    assert send(infobip, json=ACCEPTED | error("E401", 401)["json"], status=401).outcome == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -523,11 +537,13 @@ def test_a_scheduled_time_is_utc_and_never_early(moment: str, expected: str):
 @responses.activate
 def test_a_key_that_may_not_see_the_balance_is_not_a_wrong_key(infobip: InfobipSms, reply: dict[str, Any]):
     responses.get(BALANCE, **reply)
-    with pytest.raises(ProviderRefused) as caught:
-        infobip.balance(BUDGET)
-    result = caught.value.result
-    assert (result.fault, result.reason, result.http_status) == (Fault.AUTH, "access_denied", 403)
-    assert "account-management:manage" in result.message
+    responses.get(NUMBERS, **reply)
+    for question in (infobip.balance, infobip.sender_names):
+        with pytest.raises(NotOffered) as caught:
+            question(BUDGET)
+        result = caught.value.result
+        assert (result.fault, result.reason, result.http_status) == (Fault.AUTH, "access_denied", 403)
+        assert "may well send" in result.message
 
 
 @pytest.mark.parametrize("reply", [error("E401", 401), older_error("UNAUTHORIZED", 401)])
