@@ -136,7 +136,7 @@ class TaqnyatSms(ProviderAdapter):
         if reply.status not in (400, 403) and not _has_failed(reply):
             return self.by_status(reply)
         about = self.by_text(said, TEXTS)
-        result = about or self.refused("no reason that is known", said, reason="invalid_request")
+        result = about or self.refused(f"HTTP {reply.status}", said, reason="invalid_request")
         if reply.status == 403 and not (result.fault and result.fault.is_about_the_account):
             return self.by_status(reply)
         return result
