@@ -36,7 +36,10 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
     code = serializers.IntegerField(help_text="The HTTP status.")
     error = serializers.CharField(help_text="What happened, whether anything was sent, and what to do next.")
-    details = serializers.JSONField(allow_null=True, help_text="The fields, the provider's answer, or a `reason`.")
+    details = serializers.JSONField(
+        allow_null=True,
+        help_text="The fields at fault, or the provider's answer, with a `reason` and its `explanation`.",
+    )
 
 
 _ERRORS: dict[int, tuple[str, str, Any]] = {

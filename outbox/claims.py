@@ -106,8 +106,7 @@ def claim(*, limit: int) -> list[Claimed]:
     start_by = began + (settings.OUTBOX_LEASE - call_limit).total_seconds()
     apps: dict[uuid.UUID, list[OrganizationApp]] = {}
     organizations = {message.organization_id for message in messages}
-    # Credentials are decrypted when an app is used: one that no key opens is no fault of the others.
-    for app in OrganizationApp.objects.installed().filter(organization__in=organizations).defer("credentials"):
+    for app in OrganizationApp.objects.installed().filter(organization__in=organizations):
         apps.setdefault(app.organization_id, []).append(app)
     logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=[m.pk for m in messages])}
     tries: dict[uuid.UUID, list[Attempt]] = {}

@@ -144,7 +144,7 @@ def _new_message(*, text: str, **fields: Any) -> Message:
 
 def _pinned_app(organization: Organization, slug: str, *, is_test: bool) -> OrganizationApp | None:
     """Return the app that alone may send, None for any. Raises `NoApp` when nothing could send."""
-    apps = list(OrganizationApp.objects.installed().filter(organization=organization).defer("credentials"))
+    apps = list(OrganizationApp.objects.installed().filter(organization=organization))
     if slug:
         app = next((app for app in apps if app.slug == slug and app.is_usable), None)
         if app is None and not (is_test and slug == SANDBOX):

@@ -37,7 +37,7 @@ class InstallationForm(forms.ModelForm):
     def __init__(self, *args: Any, adapter: type[ProviderAdapter] | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.adapter = adapter
-        self._stored: dict[str, str] = self.instance.credentials if self.instance.pk else {}
+        self._stored: dict[str, str] = (self.instance.readable_credentials or {}) if self.instance.pk else {}
         self.our_names = list(self.fields)
         self.credential_fields = adapter.credential_fields if adapter else ()
         for field in self.credential_fields:

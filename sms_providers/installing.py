@@ -17,6 +17,8 @@ from linkit.models import Organization
 from sms_providers import catalogue, signals
 from sms_providers.adapters.base import NotOffered, ProviderAdapter, ProviderRefused
 from sms_providers.models import OrganizationApp
+from sms_providers.reasons import REASONS, Kind
+from sms_providers.results import Result
 from sms_providers.transport import Budget
 
 
@@ -58,7 +60,8 @@ def install(
     taken = AlreadyInstalled(f"{slug} is already installed; change it with PATCH /api/v1/apps/{slug}.")
     try:
         with transaction.atomic():
-            former = OrganizationApp.objects.select_for_update().filter(organization=organization, slug=slug).first()
+            rows = OrganizationApp.objects.defer("credentials").select_for_update()
+            former = rows.filter(organization=organization, slug=slug).first()
             if former is None:
                 app = OrganizationApp.objects.create(organization=organization, slug=slug, **settings_)
             elif former.uninstalled_at is None:
@@ -85,7 +88,7 @@ def find(*, organization: Organization, slug: str) -> OrganizationApp:
 
 def _locked(app: OrganizationApp) -> OrganizationApp:
     """Return the row as it is now, locked in the caller's transaction. Raises `Missing` once it is uninstalled."""
-    current = OrganizationApp.objects.select_for_update().get(pk=app.pk)
+    current = OrganizationApp.objects.defer("credentials").select_for_update().get(pk=app.pk)
     if current.uninstalled_at is not None:
         raise Missing(f"The app '{app.slug}' is not installed.")
     return current
@@ -100,7 +103,10 @@ def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None
     with transaction.atomic():
         current = _locked(app)
         if credentials is not None:
-            current.credentials = _clean(app.slug, {**current.credentials, **credentials})
+            # What no key decrypts is entered anew. A field that the app has no more is left behind.
+            known = {field.name for field in catalogue.find(app.slug).credential_fields}
+            stored = {name: value for name, value in (current.readable_credentials or {}).items() if name in known}
+            current.credentials = _clean(app.slug, {**stored, **credentials})
         for name, value in changes.items():
             setattr(current, name, value)
         current.save()
@@ -118,38 +124,54 @@ def uninstall(*, app: OrganizationApp) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an installation's credentials work, in words."""
+    """Whether an installation's credentials work, in words. None: the provider has no way to tell."""
 
-    is_working: bool
+    is_working: bool | None
     message: str
     reason: str
     checked_at: datetime
 
 
 def test(*, app: OrganizationApp) -> Verdict:
-    """Ask the provider for the balance, or else the sender names, and say what the answer tells. Sends nothing."""
+    """Ask the provider for the balance, or else the sender names, and say what the answer tells. Sends nothing.
+
+    Raises `InvalidInput` for an app that is not in the catalogue any more.
+    """
+    kind = catalogue.find(app.slug)
+    credentials = app.readable_credentials
+    if credentials is None:
+        message = "Its stored credentials cannot be read: no key of FIELD_ENCRYPTION_KEYS decrypts them."
+        return Verdict(False, message, "credentials_unreadable", clock.now())
+    _, wrong = kind.clean_credentials(credentials)
+    if wrong:  # the app wants others than when it was installed
+        problems = " ".join(text for texts in wrong.values() for text in texts)
+        message = f"The stored credentials need correcting. {problems}"
+        return Verdict(False, message, "invalid_credentials", clock.now())
     adapter = catalogue.adapter_for(app)
-    _, wrong = adapter.clean_credentials(app.credentials)
-    if wrong:  # an app that has changed since it was installed
-        missing = " ".join(text for texts in wrong.values() for text in texts)
-        return Verdict(False, f"The stored credentials are not complete. {missing}", "invalid_credentials", clock.now())
-    budget = Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB)
-    can = adapter.capabilities
-    questions = [(can.balance, _balance_in_words), (can.sender_names, _sender_names_in_words)]
+    can, budget = adapter.capabilities, Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB)
+    ends_at = budget.ends_at
     unanswered = []
-    for question in [ask for is_offered, ask in questions if is_offered]:
+    for is_offered, question in ((can.balance, _balance_in_words), (can.sender_names, _sender_names_in_words)):
+        if not is_offered:
+            continue
         try:
-            found = question(adapter, budget)
+            found = question(adapter, budget.until(ends_at))
         except NotOffered as refusal:
             unanswered.append(refusal.result.message)
-            continue
         except ProviderRefused as refusal:
-            result = refusal.result
-            return Verdict(False, result.message or "The provider refused.", result.reason, clock.now())
-        note_answer(app)
-        return Verdict(True, f"The credentials work. {found}", "working", clock.now())
+            return Verdict(False, _why(refusal.result), refusal.result.reason, clock.now())
+        else:
+            note_answer(app)
+            return Verdict(True, f"The credentials work. {found}", "working", clock.now())
     why = unanswered[0] if unanswered else f"{adapter.name} has no call that tests credentials."
-    return Verdict(True, f"{why} To be sure, send a message to yourself.", "not_testable", clock.now())
+    return Verdict(None, f"{why} To be sure, send a message to yourself.", "not_testable", clock.now())
+
+
+def _why(result: Result) -> str:
+    """Return the provider's no in words, with what to do about it when it is the account's."""
+    reason = REASONS.get(result.reason)
+    step = reason.next_step if reason and reason.kind is Kind.ACCOUNT else ""
+    return f"{result.message or 'The provider refused.'} {step}".strip()
 
 
 def _balance_in_words(adapter: ProviderAdapter, budget: Budget) -> str:

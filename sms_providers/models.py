@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -29,7 +30,8 @@ class Status(models.TextChoices):
 
 class OrganizationAppQuerySet(models.QuerySet["OrganizationApp"]):
     def installed(self) -> OrganizationAppQuerySet:
-        return self.filter(uninstalled_at__isnull=True)
+        """Credentials are read when they are asked for: a row that no key decrypts is no fault of the others."""
+        return self.filter(uninstalled_at__isnull=True).defer("credentials")
 
     def usable(self) -> OrganizationAppQuerySet:
         """Installed and enabled, in the order in which they are tried."""
@@ -76,6 +78,15 @@ class OrganizationApp(TimestampedModel):
     @property
     def is_usable(self) -> bool:
         return self.is_enabled and self.uninstalled_at is None
+
+    @property
+    def readable_credentials(self) -> dict[str, str] | None:
+        """The credentials; None when no key decrypts them. For rows that were loaded without."""
+        try:
+            credentials: dict[str, str] = self.credentials
+        except ImproperlyConfigured:
+            return None
+        return credentials
 
 
 class Source(models.TextChoices):

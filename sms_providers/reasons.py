@@ -1,6 +1,7 @@
 """Why an SMS was not sent, or nobody knows: one stable word each, for programs, explained in English and in Arabic.
 
-Adapters, transport and outbox name a reason; API, console and `docs/errors.md` show what this table says about it.
+Adapters, transport and outbox name a reason; API, console and `docs/errors.md` show what this table says about it. The
+outbox's own are here too, since the SMS log shows them.
 Reasons of requests that never became an SMS (`invalid_input`, `not_found`, …) are only on that page.
 """
 
@@ -16,7 +17,7 @@ from django.db import models
 class Side(models.TextChoices):
     """Who can change something."""
 
-    CLIENT = "client", "Whoever asked for the SMS"
+    CLIENT = "client", "Your organization, or its program"
     ACCOUNT = "account", "The account at the provider"
     PROVIDER = "provider", "The provider, or the network to it"
     US = "us", "This server"
@@ -25,8 +26,8 @@ class Side(models.TextChoices):
 class Kind(enum.StrEnum):
     """What a reason says about the message; a heading of `docs/errors.md` each."""
 
-    ACCOUNT = "account"  # refused for the account: another app may say yes
-    MESSAGE = "message"  # refused for the message: another app would say the same
+    ACCOUNT = "account"  # refused for the account: the next app is tried
+    MESSAGE = "message"  # refused for the message, or for no known fault of the account: final
     NOT_SENT = "not_sent"  # certainly not sent, and safe to try again
     UNKNOWN = "unknown"  # may have been sent
     QUEUE = "queue"  # the outbox ended it, or keeps it waiting
@@ -44,6 +45,10 @@ class Reason:
     next_step_ar: str
 
 
+# What follows a certain non-send: the outbox sees to it, and for a direct send nobody does.
+_AGAIN = "A queued message is tried again by itself; repeat a direct send later."
+_AGAIN_AR = "تُعاد محاولة إرسال الرسالة الموجودة في قائمة الانتظار تلقائيًا، أما الإرسال المباشر فأعِده لاحقًا."
+
 REASONS: dict[str, Reason] = {
     # --- the account ---------------------------------------------------------------------------------------
     "bad_credentials": Reason(
@@ -51,7 +56,7 @@ REASONS: dict[str, Reason] = {
         Side.ACCOUNT,
         "The provider does not accept the key, token or password.",
         "Change the app's credentials, then test the connection.",
-        "لا يقبل مزوّد الخدمة المفتاح أو الرمز أو كلمة المرور.",
+        "لا يقبل المزوّد المفتاح أو رمز الوصول أو كلمة المرور.",
         "غيّر بيانات اعتماد التطبيق ثم اختبر الاتصال.",
     ),
     "access_denied": Reason(
@@ -59,8 +64,8 @@ REASONS: dict[str, Reason] = {
         Side.ACCOUNT,
         "The credentials are known but may not do this, or not from this server's address.",
         "Allow sending by API, or this server's address, at the provider.",
-        "بيانات الاعتماد معروفة لكنها غير مخوّلة بهذا الإجراء، أو غير مخوّلة من عنوان هذا الخادم.",
-        "فعّل الإرسال عبر واجهة البرمجة، أو اسمح بعنوان هذا الخادم، لدى المزوّد.",
+        "بيانات الاعتماد صحيحة، لكنها لا تخوّل هذا الإجراء، أو لا تُقبل من عنوان هذا الخادم.",
+        "فعّل لدى المزوّد الإرسال عبر واجهة برمجة التطبيقات، أو اسمح بعنوان هذا الخادم.",
     ),
     "account_not_activated": Reason(
         Kind.ACCOUNT,
@@ -75,7 +80,7 @@ REASONS: dict[str, Reason] = {
         Side.ACCOUNT,
         "The account may not send this: an address, a country or another limit of the account.",
         "Ask the provider to lift the restriction.",
-        "لا يُسمح للحساب بهذا الإرسال بسبب العنوان أو الدولة أو قيد آخر على الحساب.",
+        "لا يُسمح للحساب بهذا الإرسال بسبب عنوان الخادم أو الدولة أو قيد آخر على الحساب.",
         "اطلب من المزوّد رفع القيد.",
     ),
     "account_suspended": Reason(
@@ -84,7 +89,7 @@ REASONS: dict[str, Reason] = {
         "The account is suspended, barred or closed.",
         "Ask the provider, and look at the account's balance.",
         "الحساب موقوف أو محظور أو مغلق.",
-        "راجع المزوّد وتحقّق من رصيد الحساب.",
+        "تواصل مع المزوّد، وتحقّق من رصيد الحساب.",
     ),
     "insufficient_provider_balance": Reason(
         Kind.ACCOUNT,
@@ -99,8 +104,8 @@ REASONS: dict[str, Reason] = {
         Side.ACCOUNT,
         "The account's package is over, or does not cover this destination.",
         "Renew it, or buy one for the destination, at the provider.",
-        "انتهت باقة الحساب أو أنها لا تشمل هذه الوجهة.",
-        "جدّد الباقة أو اشترِ باقة للوجهة لدى المزوّد.",
+        "انتهت صلاحية باقة الحساب، أو أنها لا تشمل هذه الوجهة.",
+        "جدّد الباقة، أو اشترِ باقة تشمل هذه الوجهة لدى المزوّد.",
     ),
     "sender_blocked": Reason(
         Kind.ACCOUNT,
@@ -108,7 +113,7 @@ REASONS: dict[str, Reason] = {
         "The sender ID is blocked.",
         "Use another sender ID, or ask the provider.",
         "اسم المرسل محظور.",
-        "استخدم اسم مرسل آخر أو راجع المزوّد.",
+        "استخدم اسم مرسل آخر، أو تواصل مع المزوّد.",
     ),
     "sender_missing": Reason(
         Kind.ACCOUNT,
@@ -131,8 +136,8 @@ REASONS: dict[str, Reason] = {
         Side.ACCOUNT,
         "This account may not use the sender ID, or not for this country.",
         "Register it at the provider.",
-        "لا يحق لهذا الحساب استخدام اسم المرسل، أو لا يحق له ذلك في هذه الدولة.",
-        "سجّله لدى المزوّد.",
+        "لا يحق لهذا الحساب استخدام اسم المرسل هذا، أو لا يحق له ذلك في هذه الدولة.",
+        "سجّل اسم المرسل لدى المزوّد.",
     ),
     # --- the message ---------------------------------------------------------------------------------------
     "invalid_recipient": Reason(
@@ -156,15 +161,15 @@ REASONS: dict[str, Reason] = {
         Side.CLIENT,
         "The recipient, the carrier or a protection against fraud blocks messages to this number.",
         "Do not send to it.",
-        "المستلم أو المشغّل أو نظام الحماية من الاحتيال يحظر الرسائل إلى هذا الرقم.",
-        "لا ترسل إليه.",
+        "يحظر المستلم أو المشغّل أو نظام الحماية من الاحتيال الرسائل إلى هذا الرقم.",
+        "لا ترسل إلى هذا الرقم.",
     ),
     "recipient_not_mobile": Reason(
         Kind.MESSAGE,
         Side.CLIENT,
         "The number is a landline, or a number without SMS.",
         "Use a mobile number.",
-        "الرقم هاتف ثابت أو لا يدعم الرسائل النصية.",
+        "الرقم لهاتف ثابت، أو لا يدعم الرسائل النصية.",
         "استخدم رقم جوال.",
     ),
     "recipient_not_verified": Reason(
@@ -172,8 +177,8 @@ REASONS: dict[str, Reason] = {
         Side.ACCOUNT,
         "This is a trial account, and the number is not verified with it.",
         "Verify the number at the provider, or upgrade the account.",
-        "الحساب تجريبي والرقم غير موثّق لديه.",
-        "وثّق الرقم لدى المزوّد أو رقِّ الحساب.",
+        "الحساب تجريبي، ولم يجرِ التحقق من هذا الرقم فيه.",
+        "تحقّق من الرقم لدى المزوّد، أو قم بترقية الحساب.",
     ),
     "recipient_opted_out": Reason(
         Kind.MESSAGE,
@@ -181,23 +186,23 @@ REASONS: dict[str, Reason] = {
         "The recipient has asked not to get such messages.",
         "Do not send to it.",
         "طلب المستلم عدم تلقّي مثل هذه الرسائل.",
-        "لا ترسل إليه.",
+        "لا ترسل إلى هذا الرقم.",
     ),
     "recipient_unreachable": Reason(
         Kind.MESSAGE,
         Side.CLIENT,
         "The handset or its network cannot be reached from this sender.",
         "Try later, or with another sender.",
-        "لا يمكن الوصول إلى الجهاز أو شبكته من هذا المرسل.",
+        "تعذّر الوصول إلى جهاز المستلم أو شبكته باسم المرسل هذا.",
         "حاول لاحقًا أو باسم مرسل آخر.",
     ),
     "no_route": Reason(
         Kind.MESSAGE,
         Side.ACCOUNT,
         "The provider has no way to this number's country or network for this account.",
-        "Ask the provider for a route to it, or send through another app.",
-        "لا يملك المزوّد مسارًا إلى دولة هذا الرقم أو شبكته لهذا الحساب.",
-        "اطلب من المزوّد مسارًا إليه، أو أرسل عبر تطبيق آخر.",
+        "Ask the provider for a route to it, or name another app.",
+        "لا يتوفّر لدى المزوّد لهذا الحساب مسار إلى دولة هذا الرقم أو شبكته.",
+        "اطلب من المزوّد مسارًا إليه، أو حدّد تطبيقًا آخر.",
     ),
     "region_not_enabled": Reason(
         Kind.MESSAGE,
@@ -205,7 +210,7 @@ REASONS: dict[str, Reason] = {
         "The account may not send to this country.",
         "Enable the country at the provider.",
         "لا يُسمح للحساب بالإرسال إلى هذه الدولة.",
-        "فعّل الدولة لدى المزوّد.",
+        "فعّل الإرسال إلى هذه الدولة لدى المزوّد.",
     ),
     "too_many_recipients": Reason(
         Kind.MESSAGE,
@@ -220,7 +225,7 @@ REASONS: dict[str, Reason] = {
         Side.CLIENT,
         "The text has something that is not allowed, or was taken for unwanted mail.",
         "Change the text.",
-        "يحتوي النص على ما هو غير مسموح به، أو عُدّ رسالة مزعجة.",
+        "يحتوي النص على ما هو غير مسموح به، أو صُنّف رسالةً مزعجة.",
         "غيّر النص.",
     ),
     "template_not_approved": Reason(
@@ -229,15 +234,15 @@ REASONS: dict[str, Reason] = {
         "The text fits no template that the provider has approved.",
         "Use an approved text, or have this one approved at the provider.",
         "لا يطابق النص أي قالب معتمد لدى المزوّد.",
-        "استخدم نصًا معتمدًا، أو اعتمد هذا النص لدى المزوّد.",
+        "استخدم نصًا معتمدًا، أو اطلب من المزوّد اعتماد هذا النص.",
     ),
     "duplicate_message": Reason(
         Kind.MESSAGE,
         Side.CLIENT,
         "The provider took it for a repeat of a message that the number got a short time ago.",
         "Send it only if it still matters: later, or with another text.",
-        "عدّها المزوّد تكرارًا لرسالة وصلت إلى الرقم قبل وقت قصير.",
-        "لا ترسلها إلا إذا كانت ما زالت ضرورية: لاحقًا أو بنص آخر.",
+        "عدّ المزوّد هذه الرسالة تكرارًا لرسالة وصلت إلى الرقم قبل وقت قصير.",
+        "لا تُعِد إرسالها إلا إذا كانت ما زالت ضرورية، وليكن ذلك لاحقًا أو بنص آخر.",
     ),
     "empty_text": Reason(
         Kind.MESSAGE,
@@ -293,7 +298,7 @@ REASONS: dict[str, Reason] = {
         "The provider knows no such account or address.",
         "Check the app's credentials, and its base URL if it has one.",
         "لا يعرف المزوّد هذا الحساب أو هذا العنوان.",
-        "تحقّق من بيانات اعتماد التطبيق ومن عنوانه الأساسي إن وُجد.",
+        "تحقّق من بيانات اعتماد التطبيق، ومن رابطه الأساسي إن وُجد.",
     ),
     "price_limit": Reason(
         Kind.MESSAGE,
@@ -308,17 +313,17 @@ REASONS: dict[str, Reason] = {
         Side.PROVIDER,
         "The provider refused, with a code that nobody documents or without a cause.",
         "Read the code and the provider's answer in the attempt, and ask the provider.",
-        "رفض المزوّد برمز غير موثّق أو دون ذكر السبب.",
-        "اقرأ الرمز ورد المزوّد في تفاصيل المحاولة، ثم راجع المزوّد.",
+        "رفض المزوّد الرسالة برمز غير مذكور في وثائقه، أو دون ذكر السبب.",
+        "اقرأ الرمز وردّ المزوّد في تفاصيل المحاولة، ثم تواصل مع المزوّد.",
     ),
     # --- certainly not sent --------------------------------------------------------------------------------
     "connection_failed": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "There was no connection: refused, unreachable or timed out before anything was sent.",
-        "Wait; check the network and any proxy.",
-        "تعذّر الاتصال: رُفض أو لم يُتَح أو انتهت مهلته قبل إرسال أي شيء.",
-        "انتظر، وتحقّق من الشبكة ومن الخادم الوسيط إن وُجد.",
+        f"Check the network and any proxy. {_AGAIN}",
+        "تعذّر الاتصال: رُفض، أو كان الخادم غير متاح، أو انتهت المهلة قبل إرسال أي شيء.",
+        f"تحقّق من الشبكة ومن الخادم الوسيط إن وُجد. {_AGAIN_AR}",
     ),
     "dns_failed": Reason(
         Kind.NOT_SENT,
@@ -326,7 +331,7 @@ REASONS: dict[str, Reason] = {
         "The provider's host name has no address.",
         "Check the app's base URL if it has one, and the server's name resolution.",
         "لا يوجد عنوان لاسم خادم المزوّد.",
-        "تحقّق من العنوان الأساسي للتطبيق إن وُجد ومن خدمة أسماء النطاقات على الخادم.",
+        "تحقّق من الرابط الأساسي للتطبيق إن وُجد، ومن خدمة أسماء النطاقات على الخادم.",
     ),
     "tls_failed": Reason(
         Kind.NOT_SENT,
@@ -340,17 +345,17 @@ REASONS: dict[str, Reason] = {
         Kind.NOT_SENT,
         Side.US,
         "Too little time was left to make the call and still keep the lease.",
-        "None: it is sent at the next turn. Often seen: the worker is short of CPU.",
+        f"{_AGAIN} Often seen: the worker is short of CPU.",
         "لم يبقَ وقت كافٍ لإجراء الاتصال ضمن مدة الحجز.",
-        "لا شيء، فسيُرسَل في الدور التالي. إن تكرّر ذلك فالعامل تنقصه موارد المعالجة.",
+        f"{_AGAIN_AR} إن تكرّر ذلك فموارد المعالجة المتاحة لعملية الإرسال غير كافية.",
     ),
     "throttled": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "The provider takes no more calls for now.",
-        "Wait as long as Retry-After says.",
+        _AGAIN,
         "لا يقبل المزوّد مزيدًا من الطلبات الآن.",
-        "انتظر المدة المذكورة في Retry-After.",
+        _AGAIN_AR,
     ),
     "recipient_limit_reached": Reason(
         Kind.NOT_SENT,
@@ -364,48 +369,48 @@ REASONS: dict[str, Reason] = {
         Kind.NOT_SENT,
         Side.ACCOUNT,
         "The account's limit for a day is used up.",
-        "Wait, or raise it at the provider.",
+        f"Wait, or raise it at the provider. {_AGAIN}",
         "استُنفد الحد اليومي للحساب.",
-        "انتظر أو ارفع الحد لدى المزوّد.",
+        f"انتظر أو ارفع الحد لدى المزوّد. {_AGAIN_AR}",
     ),
     "sender_queue_full": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "The provider's queue for this sender is full.",
-        "Wait.",
-        "طابور هذا المرسل لدى المزوّد ممتلئ.",
-        "انتظر.",
+        _AGAIN,
+        "قائمة انتظار هذا المرسل لدى المزوّد ممتلئة.",
+        _AGAIN_AR,
     ),
     "schedule_full": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "The provider holds as many scheduled messages as it can.",
-        "Wait.",
-        "يحتفظ المزوّد بأقصى عدد من الرسائل المجدولة.",
-        "انتظر.",
+        _AGAIN,
+        "بلغ عدد الرسائل المجدولة لدى المزوّد حدّه الأقصى.",
+        _AGAIN_AR,
     ),
     "provider_unavailable": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "The provider is down or has a fault, and has certainly not taken the message.",
-        "Wait.",
-        "المزوّد متوقف أو به عطل، ولم يستلم الرسالة قطعًا.",
-        "انتظر.",
+        _AGAIN,
+        "المزوّد متوقف أو به عطل، ومن المؤكد أنه لم يستلم الرسالة.",
+        _AGAIN_AR,
     ),
     "sign_in_failed": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "The provider did not answer when we signed in, so the message was never handed over.",
-        "Wait; test the connection.",
+        f"Test the connection. {_AGAIN}",
         "لم يُجب المزوّد عند تسجيل الدخول، فلم تُسلَّم الرسالة إليه.",
-        "انتظر، واختبر الاتصال.",
+        f"اختبر الاتصال. {_AGAIN_AR}",
     ),
     "blocked_by_firewall": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,
         "A firewall in front of the provider turned the call away.",
         "Ask the provider to allow this server's address.",
-        "ردّ جدار الحماية لدى المزوّد الطلب.",
+        "رفض جدار الحماية لدى المزوّد الطلب.",
         "اطلب من المزوّد السماح بعنوان هذا الخادم.",
     ),
     # --- unknown -------------------------------------------------------------------------------------------
@@ -470,7 +475,7 @@ REASONS: dict[str, Reason] = {
         Side.US,
         "The process that was sending died, or lost its lease, after the start mark.",
         "Look the message up at the provider. Often seen: workers are killed.",
-        "توقفت العملية التي كانت ترسل، أو فقدت حجزها، بعد بدء الإرسال.",
+        "توقفت عملية الإرسال، أو فقدت حجزها، بعد بدء الإرسال.",
         "ابحث عن الرسالة لدى المزوّد. إن تكرّر ذلك فالعمليات تُوقَف قسرًا.",
     ),
     "not_recorded": Reason(
@@ -495,7 +500,7 @@ REASONS: dict[str, Reason] = {
         Side.CLIENT,
         "It was cancelled before it was sent.",
         "None.",
-        "أُلغيت قبل إرسالها.",
+        "أُلغيت الرسالة قبل إرسالها.",
         "لا شيء.",
     ),
     "expired": Reason(
@@ -504,7 +509,7 @@ REASONS: dict[str, Reason] = {
         "Nobody could send it before it expired.",
         "Look at its attempts, and whether a worker is running.",
         "لم يتمكن أي تطبيق من إرسالها قبل انتهاء صلاحيتها.",
-        "راجع محاولاتها، وتأكد من أن العامل يعمل.",
+        "راجع محاولات الإرسال، وتأكد من أن عملية الإرسال تعمل.",
     ),
     "no_app": Reason(
         Kind.QUEUE,

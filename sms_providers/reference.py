@@ -17,7 +17,10 @@ _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)"
 
 
 def render(page: str) -> str:
-    """Return the text of a page with its generated parts as the code has them now. Raises `KeyError`."""
+    """Return the text of a page with its generated parts as the code has them now.
+
+    Raises `ValueError` for a part that nobody generates.
+    """
     return _PART.sub(lambda part: f"{part[1]}\n{_part(part['name'])}\n{part[3]}", page)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 
 from linkit import clock, encoding, faults
@@ -68,7 +69,11 @@ def route_for(organization: Organization, slug: str, *, is_test: bool = False) -
         raise InvalidInput(f"{adapter.name} is not installed; nothing was sent.", reason="app_not_installed")
     if not app.is_enabled:
         raise InvalidInput(f"{adapter.name} is disabled; nothing was sent.", reason="app_disabled")
-    return Route(app, catalogue.adapter_for(app))
+    try:
+        return Route(app, catalogue.adapter_for(app))
+    except ImproperlyConfigured:  # found by `check_providers` too
+        message = f"The credentials of {adapter.name} cannot be read; enter them again. Nothing was sent."
+        raise InvalidInput(message, reason="credentials_unreadable") from None
 
 
 @dataclass(frozen=True)

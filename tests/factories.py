@@ -15,8 +15,7 @@ ALL_SCOPES = ("read", "send", "manage")
 
 # Credentials that the local gateway takes (tests/gateway) and that are well-formed for the real provider.
 CREDENTIALS: dict[str, dict[str, str]] = {
-    slug: {field.name: field.example for field in adapter.credential_fields if field.example}
-    for slug, adapter in catalogue.adapters().items()
+    slug: adapter.example_credentials() for slug, adapter in catalogue.adapters().items()
 }
 
 _numbers = itertools.count(1)

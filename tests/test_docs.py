@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.core.management import get_commands
+from django.core.management import CommandError, call_command, get_commands
 from django.urls import resolve
+from pytest_django import Settings
 
 from sms_providers import reference
-from sms_providers.reasons import REASONS
+from sms_providers.reasons import REASONS, Kind
 from sms_providers.results import FAULT_REASONS
 
 ROOT: Path = settings.BASE_DIR
@@ -83,9 +84,10 @@ def test_every_reason_is_explained():
 def test_every_reason_of_an_sms_is_in_the_table_in_two_languages():
     for code, reason in REASONS.items():
         for text in (reason.text, reason.next_step):
-            assert re.fullmatch(r"[A-Z][ -~]{3,118}\.", text), code
+            assert re.fullmatch(r"[A-Z][ -~]{3,160}\.", text), code
         for text in (reason.text_ar, reason.next_step_ar):
             assert re.search("[\u0620-\u064a]{2}", text), code
+            assert not re.search("[A-Za-z]", text), code  # which would break the line's direction
             assert text.endswith("."), code
 
 
@@ -93,6 +95,31 @@ def test_every_reason_of_an_sms_is_in_the_table_in_two_languages():
 def test_what_is_generated_is_as_the_code_has_it(page: Path):
     written = page.read_text()
     assert reference.render(written) == written, "run `manage.py write_reference`"
+
+
+def test_every_generated_part_has_its_place():
+    docs = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    found = re.findall("<!-- generated: ([a-z-]+) -->", docs)
+    kinds = [f"reasons-{kind.replace('_', '-')}" for kind in Kind]
+    assert sorted(found) == sorted(["apps", "capabilities", *kinds])
+
+
+def test_the_command_writes_what_has_changed(tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "docs").mkdir()
+    page, other = tmp_path / "docs" / "page.md", tmp_path / "docs" / "other.md"
+    page.write_text("before\n<!-- generated: capabilities -->\nold\n<!-- end -->\nafter\n")
+    other.write_text("nothing of ours\n")
+    settings.BASE_DIR = tmp_path
+    call_command("write_reference")
+    assert capsys.readouterr().out == "Wrote docs/page.md\n"
+    assert re.fullmatch(r"before\n.*`mora-sms` \| yes .*after\n", page.read_text(), re.DOTALL)
+    assert "old" not in page.read_text()
+
+
+def test_the_command_keeps_its_hands_off_when_the_catalogue_is_a_sites_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SMS_PROVIDERS", "sms_providers.adapters.mora.MoraSms")
+    with pytest.raises(CommandError, match="Unset it"):
+        call_command("write_reference")
 
 
 def test_every_explained_reason_is_used():

@@ -359,7 +359,7 @@ class ProviderAdapter:
     def clean_credentials(cls, given: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, list[str]]]:
         """Return the credentials to store and what is wrong, by field name. No message repeats a value."""
         known = {field.name: field for field in cls.credential_fields}
-        wrong = {name: [f"{cls.name} has no such field."] for name in given if name not in known}
+        wrong = {name: [f"{cls.name} has no field '{name[:40]}'."] for name in given if name not in known}
         clean: dict[str, str] = {}
         for name, field in known.items():
             value = given.get(name)
@@ -375,6 +375,11 @@ class ProviderAdapter:
         if not wrong:
             wrong = cls.check_credentials(clean)
         return clean, wrong
+
+    @classmethod
+    def example_credentials(cls) -> dict[str, str]:
+        """Return invented credentials that `clean_credentials` takes, for tests."""
+        return {field.name: field.example for field in cls.credential_fields if field.example}
 
     def secrets(self) -> list[str]:
         """Return the secret values in every spelling in which a request or an answer may carry them."""
@@ -399,7 +404,7 @@ class ProviderAdapter:
             message = "There is no sender ID: name one in the message or in the app."
             return rejected(Fault.SENDER, message, reason="sender_missing")
         if sender and self.sender_pattern and not re.fullmatch(self.sender_pattern, sender):
-            return rejected(Fault.SENDER, f"{self.name} takes no such sender ID: {self.sender_help}")
+            return rejected(Fault.SENDER, f"{self.name} takes another kind of sender ID: {self.sender_help}")
         if sms.send_at is not None and not self.capabilities.scheduling:
             # Whoever calls holds such a message back. Sent now it would be early.
             return rejected(Fault.OTHER, f"{self.name} cannot hold a message until later.")

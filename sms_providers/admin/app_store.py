@@ -87,6 +87,9 @@ class OrganizationAppAdmin(TenantAdmin):
     list_select_related = ["organization"]
     search_fields = ["slug", "organization__name"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("credentials")
+
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
@@ -117,7 +120,10 @@ class OrganizationAppAdmin(TenantAdmin):
             return badge("Not in the catalogue", "unsure")
         if not adapter.credential_fields:
             return badge("None needed", "plain")
-        lacking = [f.label for f in adapter.credential_fields if f.is_required and not app.credentials.get(f.name)]
+        credentials = app.readable_credentials
+        if credentials is None:
+            return badge("Cannot be read", "bad")
+        lacking = [f.label for f in adapter.credential_fields if f.is_required and not credentials.get(f.name)]
         return badge(f"Missing: {', '.join(lacking)}", "unsure") if lacking else badge("Set", "good")
 
     @admin.display(description="Last answer", ordering="last_sync_at")
@@ -268,7 +274,7 @@ class OrganizationAppAdmin(TenantAdmin):
             "original": app,
             "state": self.state(app),
             "rate": self.rate(app),
-            "credentials": [(field.label, bool(app.credentials.get(field.name))) for field in fields],
+            "credentials": [(field.label, bool((app.readable_credentials or {}).get(field.name))) for field in fields],
             "can_install": may_change and app.uninstalled_at is not None and adapter is not None,
         }
         return self.page(request, "sms_providers/installation_facts.html", context)
@@ -288,7 +294,7 @@ class OrganizationAppAdmin(TenantAdmin):
             except LinkitError as problem:  # the app is not in the catalogue any more
                 self.message_user(request, problem.message, messages.ERROR)
             else:
-                level = messages.SUCCESS if verdict.is_working else messages.ERROR
+                level = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}[verdict.is_working]
                 self.message_user(request, verdict.message, level)
                 self.note(request, app, f"Tested the connection: {verdict.reason.replace('_', ' ')}.")
         return HttpResponseRedirect(_url(app))

@@ -87,7 +87,7 @@ class AppSerializer(serializers.ModelSerializer[OrganizationApp]):
     def _split(app: OrganizationApp) -> tuple[dict[str, str], list[str]]:
         adapter = catalogue.adapters().get(app.slug)
         open_names = {field.name for field in adapter.credential_fields if not field.is_secret} if adapter else set()
-        credentials: dict[str, str] = app.credentials
+        credentials = app.readable_credentials or {}
         shown = {name: value for name, value in credentials.items() if name in open_names}
         return shown, sorted(set(credentials) - open_names)
 
@@ -108,7 +108,9 @@ class InstallSerializer(ChangeAppSerializer):
 
 
 class VerdictSerializer(serializers.Serializer[Any]):
-    ok = serializers.BooleanField(source="is_working")
+    ok = serializers.BooleanField(
+        source="is_working", allow_null=True, help_text="null: the provider answers no question that would tell."
+    )
     message = serializers.CharField()
     reason = serializers.CharField()
     checked_at = serializers.DateTimeField()

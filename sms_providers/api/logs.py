@@ -30,7 +30,7 @@ class InTwoLanguagesSerializer(serializers.Serializer[Any]):
 class ExplanationSerializer(serializers.Serializer[Any]):
     """What a reason means, for people: the words may change, the reason does not."""
 
-    side = serializers.ChoiceField(choices=[side.value for side in reasons.Side], help_text="Who can change something.")
+    side = serializers.ChoiceField(choices=reasons.Side.choices, help_text="Who can change something.")
     text = InTwoLanguagesSerializer(help_text="What happened.")
     next_step = InTwoLanguagesSerializer(help_text="What to do about it.")
 
@@ -38,7 +38,9 @@ class ExplanationSerializer(serializers.Serializer[Any]):
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     """One provider call. `outcome` is empty while it is under way."""
 
-    explanation = serializers.SerializerMethodField(help_text="Of the `reason`; null when there is none.")
+    explanation = serializers.SerializerMethodField(
+        help_text="Of the `reason`; null when there is none, or it is a site's own."
+    )
 
     class Meta:
         model = Attempt

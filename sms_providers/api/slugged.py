@@ -24,6 +24,7 @@ from sms_providers import catalogue, installing, reasons, schedule, sending
 from sms_providers.adapters.base import NotOffered, ProviderRefused
 from sms_providers.fields import MAX_IDEMPOTENCY_KEY, MobileField, MomentField, SenderField, TextField
 from sms_providers.models import Attempt, SmsLog, Source, Status
+from sms_providers.reasons import REASONS, Kind
 from sms_providers.results import Fault, Outcome
 from sms_providers.sending import Route
 from sms_providers.transport import Budget
@@ -98,6 +99,21 @@ class SendView(APIView):
                 request=True,
             ),
             example({"status": {"code": 200}, "data": {"code": 100, "ref_id": "7f3a1c20"}}, name="Sent", status=200),
+            example(
+                {
+                    "code": 400,
+                    "error": "Mora SMS: This account may not use the sender ID, or not for this country."
+                    " Nothing was sent.",
+                    "details": {
+                        "status": {"code": 200},
+                        "data": {"code": 106, "message": "sender not available"},
+                        "reason": "sender_not_registered",
+                        "explanation": reasons.explain("sender_not_registered"),
+                    },
+                },
+                name="Refused by the provider",
+                status=400,
+            ),
             example(
                 {
                     "outcome": "unknown",
@@ -200,6 +216,8 @@ def _ask(route: Route, question: Callable[[Budget], T]) -> T:
     except ProviderRefused as refusal:
         result = refusal.result
         details = _details(result.raw, result.reason)
+        if details["explanation"] and REASONS[result.reason].kind not in (Kind.ACCOUNT, Kind.NOT_SENT):
+            del details["explanation"]  # it speaks of a message, and there is none
         if result.fault is Fault.THROTTLED:
             raise ProviderThrottled(result.message, details=details, headers=_retry_after(result.retry_after)) from None
         failure = ProviderRejected if result.outcome == Outcome.REJECTED else ProviderUnavailable

@@ -106,12 +106,17 @@ class Gateway:
 
 
 def _wrapped(plain: Answer, behaviour: Behaviour) -> Answer:
-    """Return the same answer in the behaviour's charset, content type and packing."""
+    """Return the same answer in the behaviour's charset, content type and packing.
+
+    In another charset it has a note more, without which nobody would see the difference.
+    """
     body, headers = plain.encoded()
     if behaviour.charset:
+        noted = {**json.loads(body), "note": "né"}
         kind = headers["Content-Type"].partition(";")[0]
-        body, headers = body.decode().encode(behaviour.charset), {**headers, "Content-Type": kind}
-        headers["Content-Type"] += f"; charset={behaviour.charset}"
+        headers = {**headers, "Content-Type": f"{kind}; charset={behaviour.charset}"}
+        # Everything else stays escaped, since the charset may lack it.
+        body = json.dumps(noted).replace("\\u00e9", "é").encode(behaviour.charset)
     if behaviour.is_packed:
         body, headers = gzip.compress(body), {**headers, "Content-Encoding": "gzip"}
     return Answer(plain.status, body, {**headers, **behaviour.headers})
@@ -227,9 +232,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._finish(entries, "accepted", _wrapped(provider.accepted(send, message_id), behaviour))
             case "huge":
                 note(entries, outcome="huge")
-                self._send(self._head(200, {"Content-Type": "application/json"}, behaviour.size))
-                for _ in range(behaviour.size // _PIECE):
-                    self._send(b"x" * _PIECE)
+                try:
+                    self._send(self._head(200, {"Content-Type": "application/json"}, behaviour.size))
+                    for _ in range(behaviour.size // _PIECE):
+                        self._send(b"x" * _PIECE)
+                except OSError:
+                    note(entries, has_client_left=True)
+                    raise
             case "refuse":
                 self._finish(entries, "refused", provider.refused(behaviour.code))
             case "throttle":

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import requests
 import responses
+from cryptography.fernet import Fernet
 from django.db import connections
+from django.test import override_settings
 from django.utils import timezone
 
 from linkit.models import Organization
@@ -368,6 +370,56 @@ def test_no_answer_holds_a_secret(api: Api):
     for answer in answers:
         text = answer.content.decode() + json.dumps(dict(answer.headers))
         assert SECRET not in text
+
+
+# --- credentials that nobody can read, and fields that went away ----------------------------------------------------
+
+
+@pytest.fixture
+def unreadable(mora: OrganizationApp, install: Callable[..., OrganizationApp]) -> OrganizationApp:
+    """Mora, whose credentials no key decrypts, beside the sandbox."""
+    with override_settings(FIELD_ENCRYPTION_KEYS=[Fernet.generate_key().decode()]):
+        OrganizationApp.objects.filter(pk=mora.pk).update(credentials={"api_key": "lost"})
+    install("sandbox-sms")
+    return mora
+
+
+def test_credentials_that_no_key_decrypts_are_said_and_hinder_no_other(api: Api, unreadable: OrganizationApp):
+    listed = api.get(APPS).json()["data"]
+    assert {row["slug"]: row["secrets_set"] for row in listed} == {"mora-sms": [], "sandbox-sms": []}
+    tested = api.post(f"{MORA}/test").json()
+    assert (tested["ok"], tested["reason"]) == (False, "credentials_unreadable")
+    for answer in (
+        api.get("/api/v1/sms-providers/mora-sms/balance"),
+        api.post("/api/v1/sms-providers/mora-sms/send", {"mobile": "0501234567", "message": "Hello"}),
+    ):
+        body = assert_error(answer, 400)
+        assert body["details"]["reason"] == "credentials_unreadable"
+        assert "Nothing was sent" in body["error"]
+    assert (
+        api.post("/api/v1/sms-providers/sandbox-sms/send", {"mobile": "0501234567", "message": "Hi"}).status_code == 200
+    )
+    assert not SmsLog.objects.exclude(provider_slug="sandbox-sms").exists()
+
+
+def test_they_can_be_entered_anew(api: Api, unreadable: OrganizationApp):
+    assert_error(api.patch(MORA, {"credentials": {"api_key": "new-key"}}), 400)  # the user name is lost as well
+    assert api.patch(MORA, {"priority": 7}).status_code == 200
+    entered = api.patch(MORA, {"credentials": {"api_key": "new-key", "username": "966500000000"}})
+    assert (entered.status_code, entered.json()["priority"]) == (200, 7)
+    unreadable.refresh_from_db()
+    assert unreadable.credentials == {"api_key": "new-key", "username": "966500000000"}
+    assert api.delete(MORA).status_code == 204
+
+
+def test_a_stored_field_that_the_app_has_no_more_is_left_behind(api: Api, mora: OrganizationApp):
+    mora.credentials = {**mora.credentials, "former_field": "x"}
+    mora.save()
+    assert api.patch(MORA, {"credentials": {"sender": "Shop"}}).status_code == 200
+    mora.refresh_from_db()
+    assert "former_field" not in mora.credentials
+    refused = assert_error(api.patch(MORA, {"credentials": {"former_field": "x"}}), 400)
+    assert refused["error"].startswith("Mora SMS has no field 'former_field'.")
 
 
 # --- do the credentials work? -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import responses
 from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 from django.test import override_settings
@@ -86,6 +87,33 @@ def test_what_cannot_be_asked_stops_no_other(install: Install, gateway: Gateway,
     assert rows["taqnyat-sms"]["reason"] == "invalid_credentials"
     assert "Bearer token is required" in rows["taqnyat-sms"]["message"]
     assert rows["sandbox-sms"]["working"]
+
+
+@responses.activate
+def test_an_app_that_answers_no_question_is_neither_good_nor_bad(install: Install, capsys: pytest.CaptureFixture[str]):
+    install("unifonic-sms")
+    for call in ("GetBalance", "GetSenderIDs"):
+        responses.post(f"https://el.cloud.unifonic.com/rest/Account/{call}", status=404, body="<html>")
+    printed, code = check(capsys)
+    assert code == 0
+    assert printed.startswith("?    Acme: unifonic-sms: Unifonic does not tell the balance of this account here")
+    assert "send a message to yourself" in printed
+    (row,) = json.loads(check(capsys, json=True)[0])
+    assert (row["working"], row["reason"]) == (None, "not_testable")
+
+
+def test_what_is_wrong_comes_with_the_next_step(install: Install, gateway: Gateway, capsys: pytest.CaptureFixture[str]):
+    install("mora-sms", api_key="wrong")
+    assert "Change the app's credentials, then test the connection." in check(capsys)[0]
+
+
+def test_an_organization_that_is_switched_off_is_left_out(
+    organization: Organization, install: Install, capsys: pytest.CaptureFixture[str]
+):
+    install("sandbox-sms")
+    organization.is_active = False
+    organization.save()
+    assert check(capsys) == ("No app is installed.\n", 0)
 
 
 def test_an_app_that_is_switched_off_is_tested_and_raises_no_alarm(

@@ -1013,6 +1013,26 @@ def test_what_a_provider_does_not_offer_is_said(api: Api, organization: Organiza
 
 
 @responses.activate
+@pytest.mark.parametrize(
+    ("answer", "reason", "is_explained"),
+    [
+        ({"json": {"status": {"code": 401}, "data": None, "hint": 7}, "status": 401}, "bad_credentials", True),
+        ({"json": {"hint": 7}, "status": 429}, "throttled", True),
+        ({"json": {"hint": 7}, "status": 500}, "provider_down", False),  # there is no message to look up
+        ({"json": {"hint": 7}}, "unreadable_answer", False),
+    ],
+)
+def test_a_failed_question_has_the_providers_json_and_speaks_of_no_message(
+    api: Api, mora: OrganizationApp, answer: dict[str, Any], reason: str, is_explained: bool
+):
+    responses.get("https://mora-sa.com/api/v1/balance", **answer)
+    body = ask(api, "balance").json()
+    assert (body["details"]["hint"], body["details"]["reason"]) == (7, reason)
+    assert ("explanation" in body["details"]) == is_explained
+    assert "sent" not in body["error"]
+
+
+@responses.activate
 def test_what_a_provider_does_not_offer_to_this_account_is_said_with_the_cause(
     api: Api, install: Callable[..., OrganizationApp]
 ):
@@ -1024,7 +1044,7 @@ def test_what_a_provider_does_not_offer_to_this_account_is_said_with_the_cause(
     senders = ask(api, "sender-names", "infobip-sms").json()
     assert senders == {"sender_names": [], "count": 0, "supported": False, "note": note}
     tested = api.post("/api/v1/apps/infobip-sms/test").json()
-    assert (tested["ok"], tested["reason"]) == (True, "not_testable")
+    assert (tested["ok"], tested["reason"]) == (None, "not_testable")
     assert tested["message"] == f"{note} To be sure, send a message to yourself."
     app.refresh_from_db()
     assert app.last_sync_at is None

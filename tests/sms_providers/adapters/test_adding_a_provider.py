@@ -2,8 +2,8 @@
 
 from tests import documented
 
-documented.module("sms_providers/adapters/acme.py")
-_page = documented.module("tests/sms_providers/adapters/test_acme.py")
+documented.module("sms_providers/adapters/nimbus.py")
+_page = documented.module("tests/sms_providers/adapters/test_nimbus.py")
 globals().update({name: value for name, value in vars(_page).items() if name.startswith("test_")})
 
 

@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
 
 import hypothesis
 import pytest
@@ -18,16 +20,23 @@ import responses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sms_providers.adapters.base import ProviderAdapter, ProviderRefused, Sms, Unicode
+from sms_providers.adapters.base import MASK, Balance, ProviderAdapter, ProviderRefused, Sms, Unicode
 from sms_providers.models import SANDBOX
 from sms_providers.reasons import REASONS, Kind
 from sms_providers.results import Fault, Outcome, Result
 from sms_providers.transport import Budget
 from tests.gateway.providers import Call
-from tests.sms_providers.adapters.examples import ALL, GATEWAY_PROVIDERS, SPEAKING, example_credentials
+from tests.sms_providers.adapters.examples import (
+    ALL,
+    FAMILY,
+    GATEWAY_PROVIDERS,
+    REFERENCE,
+    SPEAKING,
+    TEN_PARTS,
+    TEN_PARTS_ARABIC,
+)
 
 BUDGET = Budget(timedelta(seconds=5))
-REFERENCE = "0190e3a6-7d32-7000-8000-000000000001"
 SMS = Sms("+966500000001", "Hello مرحبا 👋", reference=REFERENCE)
 ANY = re.compile(".*")
 
@@ -40,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> type[ProviderAdapter]:
 
 @pytest.fixture
 def adapter(kind: type[ProviderAdapter]) -> ProviderAdapter:
-    return kind(example_credentials(kind))
+    return kind(kind.example_credentials())
 
 
 def those(fits: Callable[[type[ProviderAdapter]], bool]) -> pytest.MarkDecorator:
@@ -87,7 +96,7 @@ def values_in(request: requests.PreparedRequest) -> list[str]:
 def test_the_declaration(kind: type[ProviderAdapter]):
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*-sms", kind.slug)
     assert kind.name
-    assert kind.capabilities.batch_size >= 1
+    assert (kind.capabilities.batch_size, kind.capabilities.receipts) == (1, False)  # nobody would use either yet
     if kind.slug != SANDBOX:
         origin = urlsplit(kind.origin)
         assert (origin.scheme, origin.path, origin.query) == ("https", "", "")
@@ -133,7 +142,7 @@ PASTED = (" Hidden-value ", "Hidden-value\n", "Hidden-\x00value", "\u200fHidden"
 
 
 def test_credentials_are_checked(kind: type[ProviderAdapter]):
-    good = example_credentials(kind)
+    good = kind.example_credentials()
     assert kind.clean_credentials(good) == (good, {})
     assert kind.clean_credentials({**good, "of_another_app": "x"})[1].keys() == {"of_another_app"}
     for field in kind.credential_fields:
@@ -158,7 +167,7 @@ ELSEWHERE = (
 @those(lambda kind: any(field.name == "base_url" for field in kind.credential_fields))
 def test_a_base_url_leads_to_the_provider_only(kind: type[ProviderAdapter]):
     """The credentials go wherever it points, and an operator of a tenant must not reach our own network."""
-    good = example_credentials(kind)
+    good = kind.example_credentials()
     adapter = kind(good)
     host = str(urlsplit(adapter.host()).hostname)
     domain = ".".join(host.split(".")[-2:])
@@ -171,10 +180,6 @@ def test_a_base_url_leads_to_the_provider_only(kind: type[ProviderAdapter]):
 
 
 # --- requests ------------------------------------------------------------------------------------------------------
-
-FAMILY = "مرحبا 👨‍👩‍👧‍👦 أهلاً وسهلاً"  # joined emoji: seven characters, one picture
-TEN_PARTS = "".join(f"{number:04d} " for number in range(306))  # 1,530 septets: ten parts of GSM-7
-TEN_PARTS_ARABIC = "مرحبا " * 111 + "سلام"  # 670 units: ten parts of UCS-2
 
 
 @pytest.mark.parametrize("text", ["Hello & goodbye = 100% <b>", "{}[]~|€^\\", FAMILY, TEN_PARTS, TEN_PARTS_ARABIC])
@@ -220,6 +225,39 @@ def test_the_encoding_is_said_where_it_has_to_be(adapter: ProviderAdapter):
     arabic = tuple(rest("مرحبا"))
     assert (arabic not in flags) == (adapter.capabilities.unicode is Unicode.FLAG)
     assert tuple(rest("Hello “world”")) == arabic
+
+
+NOW = datetime(2026, 2, 1, 6, 0, tzinfo=UTC)
+
+
+@those(lambda kind: not kind.capabilities.scheduling)
+def test_who_cannot_hold_a_message_never_sends_it_early(adapter: ProviderAdapter):
+    for ahead in (timedelta(minutes=1), timedelta(hours=1), timedelta(days=30)):
+        assert not adapter.can_schedule(NOW + ahead, now=NOW)
+    with responses.RequestsMock():  # any call would fail the test
+        result = adapter.send(Sms("+966500000001", "Hello", send_at=NOW + timedelta(hours=1)), BUDGET)
+    assert result.outcome == Outcome.REJECTED
+    assert "Nothing was sent" in result.message
+
+
+@those(lambda kind: kind.capabilities.scheduling)
+def test_who_can_hold_a_message_is_told_until_when(kind: type[ProviderAdapter]):
+    with_all = {**kind.example_credentials(), **SCHEDULING_NEEDS.get(kind.slug, {})}
+    adapter = kind(with_all)
+    at = NOW + timedelta(hours=1, seconds=30, microseconds=1)
+    assert adapter.can_schedule(at, now=NOW)
+    assert not adapter.can_schedule(NOW + timedelta(days=4000), now=NOW) or kind.slug == "taqnyat-sms"  # names no limit
+    now, later = (values_in(request_of(adapter, Sms("+966500000001", "Hello", send_at=when))) for when in (None, at))
+    times = [value for value in later if value not in now and re.match(r"\d{4}-\d\d-\d\dT", value)]
+    assert len(times) == 1
+    given = datetime.fromisoformat(times[0])
+    if given.tzinfo is None:
+        given = given.replace(tzinfo=ZoneInfo("Asia/Riyadh"))
+    assert at <= given < at + timedelta(minutes=1), "late by less than a minute, and never early"
+
+
+# What an adapter needs beside its example to hold messages.
+SCHEDULING_NEEDS = {"twilio-sms": {"messaging_service_sid": "MG00000000000000000000000000000001"}}
 
 
 def test_no_secret_in_an_address(adapter: ProviderAdapter):
@@ -310,7 +348,7 @@ def test_retry_after_in_seconds_and_as_a_date(adapter: ProviderAdapter):
 def test_a_refusal_without_a_reason_goes_by_status(adapter: ProviderAdapter, status: int, fault: Fault, body: str):
     result = send(adapter, status=status, body=body)
     if result.reason == "blocked_by_firewall":  # a page in front of the gateway: it never saw the message
-        assert (status, result.outcome, adapter.slug) == (403, Outcome.UNAVAILABLE, "fourjawaly-sms")
+        assert (status, result.outcome) == (403, Outcome.UNAVAILABLE)
     else:
         assert (result.outcome, result.fault) == (Outcome.REJECTED, fault)
     assert result.reason in REASONS
@@ -469,13 +507,17 @@ def asked(adapter: ProviderAdapter, question: str, **reply: Any) -> ProviderRefu
     return caught.value
 
 
+# Nonsense that is a provider's way to say that there are no sender names.
+EMPTY_OBJECTS = [reply for reply in NONSENSE.values() if reply.get("json") == {} or reply.get("body") == "{}"]
+SAYS_NONE = {"vonage-sms": EMPTY_OBJECTS}
+
+
 @questions(are_offered=True)
 @pytest.mark.parametrize("reply", NONSENSE.values(), ids=NONSENSE)
 def test_a_question_without_a_usable_answer_is_refused(adapter: ProviderAdapter, question: str, reply: dict[str, Any]):
     for status in (200, 301, 400, 401, 403, 404, 429, 500, 503):
-        is_empty = reply.get("json") == {} or reply.get("body") == "{}"
-        if is_empty and (adapter.slug, question, status) == ("vonage-sms", "sender_names", 200):
-            continue  # its way to say that there are none
+        if status == 200 and question == "sender_names" and reply in SAYS_NONE.get(adapter.slug, ()):
+            continue
         result = asked(adapter, question, **{**reply, "status": status}).result
         assert result.http_status == status
         assert result.message
@@ -488,6 +530,14 @@ def test_a_question_without_a_usable_answer_is_refused(adapter: ProviderAdapter,
 @pytest.mark.parametrize("error", [requests.ConnectTimeout(), requests.ReadTimeout(), requests.ConnectionError()])
 def test_a_question_without_any_answer_is_refused(adapter: ProviderAdapter, question: str, error: Exception):
     assert asked(adapter, question, body=error).result.outcome == Outcome.UNAVAILABLE
+
+
+def test_a_secret_in_an_answer_to_a_question_is_masked(adapter: ProviderAdapter, monkeypatch: pytest.MonkeyPatch):
+    secret = next(adapter.config[field.name] for field in adapter.credential_fields if field.is_secret)
+    monkeypatch.setattr(adapter, "fetch_balance", lambda _: Balance(Decimal(1), secret, secret, f"see {secret}"))
+    monkeypatch.setattr(adapter, "fetch_sender_names", lambda _: ["Shop", secret])
+    assert secret not in str(adapter.balance(BUDGET))
+    assert adapter.sender_names(BUDGET) == ["Shop", MASK]
 
 
 @questions(are_offered=False)
