@@ -27,7 +27,7 @@ from tests.gateway import Gateway, refuse
 SEND = "https://rest.nexmo.com/sms/json"
 BALANCE = "https://rest.nexmo.com/account/get-balance"
 NUMBERS = "https://rest.nexmo.com/account/numbers"
-CREDENTIALS = {"api_key": "abcd1234", "api_secret": "abcdef0123456789", "from": "NimbusInc"}
+CREDENTIALS = {"api_key": "abcd1234", "api_secret": "abcdef0123456789", "from": "AcmeInc"}
 SECRET = "my0signature1secret"
 SIGNED = CREDENTIALS | {"signature_secret": SECRET}
 BASIC = {"Authorization": "Basic YWJjZDEyMzQ6YWJjZGVmMDEyMzQ1Njc4OQ=="}
@@ -36,7 +36,7 @@ HELLO = Sms("+447700900000", "Hello", reference="app-0001")
 FORM = {
     "api_key": "abcd1234",
     "api_secret": "abcdef0123456789",
-    "from": "NimbusInc",
+    "from": "AcmeInc",
     "to": "447700900000",
     "text": "Hello",
     "client-ref": "app-0001",
@@ -98,7 +98,7 @@ def test_vector_2_arabic_in_two_parts(vonage: VonageSms):
     form = {
         "api_key": "abcd1234",
         "api_secret": "abcdef0123456789",
-        "from": "NimbusInc",
+        "from": "AcmeInc",
         "to": "966500000001",
         "type": "unicode",
         "text": "مرحبا",
@@ -144,7 +144,7 @@ def test_vector_5_partly_refused(vonage: VonageSms):
 
 VECTOR_6 = {
     "api_key": "abcd1234",
-    "from": "NimbusInc",
+    "from": "AcmeInc",
     "text": "Fish & chips = good",
     "timestamp": str(NOW),
     "to": "447700900000",
@@ -189,7 +189,7 @@ def test_vector_6_signed_request(method: str, monkeypatch: pytest.MonkeyPatch):
 def test_vector_7_signature_of_a_delivery_report(method: str, expected: str):
     fields = {
         "msisdn": "447700900000",
-        "to": "NimbusInc",
+        "to": "AcmeInc",
         "network-code": "23410",
         "messageId": "0A0000001234567B",
         "price": "0.03330000",
@@ -542,7 +542,7 @@ def test_our_own_id_goes_out_only_when_there_is_one(vonage: VonageSms):
 @pytest.mark.parametrize(
     ("sender", "expected"),
     [
-        ("NimbusInc", "NimbusInc"),
+        ("AcmeInc", "AcmeInc"),
         ("Nimbus-AD", "Nimbus-AD"),
         ("4U", "4U"),
         ("+447700900000", "447700900000"),
@@ -791,7 +791,7 @@ def test_the_gateway_takes_arabic_with_joined_emoji(gateway: Gateway, credential
     result = VonageSms(credentials).send(Sms("+966500000001", FAMILY, reference="app-0001"), BUDGET)
     assert (result.outcome, result.segment_count, result.currency) == (Outcome.ACCEPTED, 1, "EUR")
     (entry,) = gateway.journal.entries
-    assert (entry.number, entry.text, entry.sender) == ("+966500000001", FAMILY, "NimbusInc")
+    assert (entry.number, entry.text, entry.sender) == ("+966500000001", FAMILY, "AcmeInc")
     assert (entry.is_accepted, entry.provider_id) == (True, result.provider_message_id)
     assert result.raw["messages"][0]["client-ref"] == entry.fields["client-ref"] == "app-0001"
 
