@@ -16,7 +16,8 @@ from linkit.errors import InvalidInput
 from linkit.widgets import LocalDateTimeInput
 from sms_providers import catalogue, schedule
 from sms_providers import text as sms_text
-from sms_providers.adapters.base import CredentialField, ProviderAdapter
+from sms_providers.adapters.base import ProviderAdapter
+from sms_providers.adapters.credentials import CredentialField
 from sms_providers.fields import MAX_SENDER
 from sms_providers.models import OrganizationApp
 

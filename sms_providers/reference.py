@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sms_providers import catalogue
-from sms_providers.adapters.base import ErrorTable, ProviderAdapter, Unicode
+from sms_providers.adapters.base import ProviderAdapter, Unicode
 from sms_providers.reasons import REASONS, Kind
+from sms_providers.results import ErrorTable
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -11,6 +11,8 @@ A blind retry texts somebody twice, so what is known about the message decides, 
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -69,6 +71,12 @@ class Meaning(NamedTuple):
     reason: str  # of `reasons.REASONS`
     message: str = ""  # a sentence for people, where it says more than the reason does
     retry_after: timedelta | None = None  # when the provider names no time
+
+
+# A provider's codes and what they mean. One that is missing is a refusal, and its raw answer is kept.
+ErrorTable = Mapping[str, Meaning]
+# For a provider without codes: what a refusal's text is about. The first that fits counts.
+TextTable = tuple[tuple[re.Pattern[str], Meaning], ...]
 
 
 @dataclass(frozen=True)

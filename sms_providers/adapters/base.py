@@ -6,41 +6,41 @@ failures, looks codes up, refuses to guess about answers nobody can read, and ma
 
 from __future__ import annotations
 
-import base64
 import enum
-import html
-import json
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import quote, quote_plus
 
 import requests
 from django.conf import settings
 
 from linkit import encoding, faults
 from linkit.encoding import Encoding
-from linkit.phone import msisdn
 from sms_providers import reasons
-from sms_providers.results import Fault, Meaning, Outcome, Result, rejected, unavailable, unknown
+from sms_providers.adapters import credentials, masking
+from sms_providers.adapters.credentials import CredentialField
+from sms_providers.results import (
+    ErrorTable,
+    Fault,
+    Meaning,
+    Outcome,
+    Result,
+    TextTable,
+    rejected,
+    unavailable,
+    unknown,
+)
 from sms_providers.transport import Budget, MaybeSent, NotSent, Reply, exchange
 
 logger = logging.getLogger(__name__)
 
-MASK = "•••"
-MAX_KEPT_BYTES = 64_000  # of an answer that is kept as JSON
-MAX_KEPT_TEXT = 2000
-MAX_KEPT_DEPTH = 32
 MAX_PAGES = 20  # of a list of senders; nobody chooses from a longer one
 MAX_COST = Decimal(10) ** 6  # what a price column holds, and more than any SMS costs
 COST_GRAIN = Decimal("0.00001")  # its smallest step
-_SHORT_SECRET = 4  # a shorter one is masked as a whole word only, or it would blank out half of every answer
-_MAX_CREDENTIAL = 512
 # What every failed send says at the end. A question (balance, senders) has sent nothing anyhow.
 _PROMISES = {
     Outcome.REJECTED: "Nothing was sent.",
@@ -48,38 +48,7 @@ _PROMISES = {
     Outcome.UNKNOWN: "The message may have been sent.",
 }
 
-# A key or token as every provider makes them. A space or a line break inside came along with the copy.
-KEY, KEY_HELP = "[!-~]+", "Latin letters, digits and signs, without spaces."
-# What a handset can show for a sender (3GPP TS 23.040, 9.1.2.5): a number, or a name of 11 characters.
-SENDER_ID, SENDER_ID_HELP = r"\+?[0-9]{3,16}|[ -~]{1,11}", "a number, or at most 11 Latin letters, digits and signs."
-
-# A provider's codes and what they mean. One that is missing is a refusal, and its raw answer is kept.
-ErrorTable = Mapping[str, Meaning]
-# For a provider without codes: what a refusal's text is about. The first that fits counts.
-TextTable = tuple[tuple[re.Pattern[str], Meaning], ...]
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class CredentialField:
-    """One thing an operator enters when installing an app."""
-
-    name: str
-    label: str
-    is_secret: bool = False
-    is_required: bool = True
-    help: str = ""
-    pattern: str = ""  # a regular expression for the whole value
-    pattern_help: str = ""  # what the value looks like, said when the pattern does not match
-    example: str = ""  # an invented value that fits; without one in every required field no test can run the adapter
-
-
-def secret_key(
-    name: str, label: str, *, help: str = "", is_required: bool = True, example: str = ""
-) -> CredentialField:
-    """Return the field of a key or token."""
-    return CredentialField(name, label, True, is_required, help, KEY, KEY_HELP, example)
 
 
 class Unicode(enum.StrEnum):
@@ -227,12 +196,14 @@ class ProviderAdapter:
 
     def balance(self, budget: Budget) -> Balance:
         """Return the balance. Raises `ProviderRefused`, whatever the provider answers."""
-        left, mask = self._asked("balance", lambda: self.fetch_balance(budget)), self._masker()
+        left = self._asked("balance", lambda: self.fetch_balance(budget))
+        mask = masking.masker(self.secrets())
         return replace(left, currency=mask(left.currency), unit=mask(left.unit), note=mask(left.note))
 
     def sender_names(self, budget: Budget) -> list[str]:
         """Return the usable sender IDs. Raises `ProviderRefused`, whatever the provider answers."""
-        names, mask = self._asked("sender names", lambda: self.fetch_sender_names(budget)), self._masker()
+        names = self._asked("sender names", lambda: self.fetch_sender_names(budget))
+        mask = masking.masker(self.secrets())
         return [mask(name) for name in names]
 
     # --- building requests ---------------------------------------------------------------------------------
@@ -358,23 +329,8 @@ class ProviderAdapter:
     @classmethod
     def clean_credentials(cls, given: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, list[str]]]:
         """Return the credentials to store and what is wrong, by field name. No message repeats a value."""
-        known = {field.name: field for field in cls.credential_fields}
-        wrong = {name: [f"{cls.name} has no field '{name[:40]}'."] for name in given if name not in known}
-        clean: dict[str, str] = {}
-        for name, field in known.items():
-            value = given.get(name)
-            if value is None or value == "":
-                if field.is_required:
-                    wrong[name] = [f"{field.label} is required."]
-            elif not isinstance(value, str):
-                wrong[name] = [f"{field.label} must be text."]
-            elif problem := _problem(field, value):
-                wrong[name] = [problem]
-            else:
-                clean[name] = value
-        if not wrong:
-            wrong = cls.check_credentials(clean)
-        return clean, wrong
+        cleaned, wrong = credentials.clean(cls.credential_fields, given, app=cls.name)
+        return cleaned, wrong or cls.check_credentials(cleaned)
 
     @classmethod
     def example_credentials(cls) -> dict[str, str]:
@@ -383,18 +339,8 @@ class ProviderAdapter:
 
     def secrets(self) -> list[str]:
         """Return the secret values in every spelling in which a request or an answer may carry them."""
-        spellings: set[str] = set()
-        for field in self.credential_fields:
-            value = self.config.get(field.name)
-            if not field.is_secret or not value:
-                continue
-            quoted = {quote(value, safe=""), quote(value), quote_plus(value)}
-            spellings |= {value, html.escape(value), *quoted, *(re.sub("%..", _lower, text) for text in quoted)}
-            for escaped in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-                spellings |= {escaped, escaped.replace("/", "\\/")}
-            spellings |= {base64.b64encode(f"{user}:{value}".encode()).decode() for user in self.config.values()}
-            spellings.add(base64.b64encode(value.encode()).decode())
-        return sorted(spellings, key=len, reverse=True)
+        values = [self.config.get(field.name, "") for field in self.credential_fields if field.is_secret]
+        return masking.spellings(filter(None, values), users=self.config.values())
 
     # --- inside --------------------------------------------------------------------------------------------
 
@@ -468,14 +414,14 @@ class ProviderAdapter:
 
     def _complete(self, result: Result, reply: Reply) -> Result:
         """Add what every result keeps of the answer, and take every secret out of it."""
-        mask = self._masker()
+        mask = masking.masker(self.secrets())
         wait = result.retry_after
         if result.outcome == Outcome.UNAVAILABLE and reply.retry_after is not None:
             wait = reply.retry_after
         cost = result.cost
         return replace(
             result,
-            raw=_kept(reply, mask),
+            raw=masking.kept(reply, mask),
             message=mask(result.message)[:500],
             code=mask(result.code)[:64],
             provider_message_id=mask(result.provider_message_id)[:128],
@@ -484,111 +430,3 @@ class ProviderAdapter:
             http_status=reply.status,
             retry_after=wait,
         )
-
-    def _masker(self) -> Callable[[Any], Any]:
-        secrets = self.secrets()
-        long = [secret for secret in secrets if len(secret) >= _SHORT_SECRET]
-        short = [rf"\b{re.escape(secret)}\b" for secret in secrets if len(secret) < _SHORT_SECRET]
-
-        def mask(value: Any, depth: int = 0) -> Any:
-            if isinstance(value, str):
-                # NUL and lone surrogates may come in any answer, and no database column takes them.
-                value = value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-                for secret in long:  # in a body of 1 MB much faster than one expression for all
-                    value = value.replace(secret, MASK)
-                return re.sub("|".join(short), MASK, value) if short else value
-            if isinstance(value, dict | list) and depth >= MAX_KEPT_DEPTH:
-                return "…"
-            if isinstance(value, dict):
-                return {mask(key): mask(item, depth + 1) for key, item in value.items()}
-            if isinstance(value, list):
-                return [mask(item, depth + 1) for item in value]
-            if isinstance(value, float) and not math.isfinite(value):
-                return str(value)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                text = str(value)
-                masked = mask(text)
-                return value if masked == text else masked
-            return value
-
-        return mask
-
-
-def _lower(match: re.Match[str]) -> str:
-    return match[0].lower()
-
-
-def _kept(reply: Reply, mask: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return what is kept of an answer: its JSON object, or under `raw` other JSON or the beginning of its text."""
-    decoded = reply.json if len(reply.body) <= MAX_KEPT_BYTES else None
-    if isinstance(decoded, dict):
-        return mask(decoded)
-    # Masked before it is cut: the first half of a secret is a secret too.
-    return {"raw": mask(reply.text)[:MAX_KEPT_TEXT] if decoded is None else mask(decoded)}
-
-
-def _problem(field: CredentialField, value: str) -> str:
-    if len(value) > _MAX_CREDENTIAL:
-        return f"{field.label} is longer than {_MAX_CREDENTIAL} characters."
-    if value != value.strip() or not value.isprintable():
-        return f"{field.label} begins or ends with a space, or holds a line break or hidden character."
-    if field.pattern and not re.fullmatch(field.pattern, value):
-        return f"{field.label} does not look right: {field.pattern_help}"
-    return ""
-
-
-def bare_sender(sender: str) -> str:
-    """Return a sender ID that is a number without its plus, as most gateways want all numbers; a name as it is."""
-    return msisdn(sender) if re.fullmatch(r"\+[0-9]+", sender) else sender
-
-
-def basic(user: str, password: str) -> tuple[bytes, bytes]:
-    """Return what `requests` takes for HTTP Basic: as bytes, since it would encode text as Latin-1."""
-    return user.encode(), password.encode()
-
-
-def as_its_body_says(reply: Reply, key: str) -> Reply:
-    """Return `reply` with the status that its body has under `key`, where HTTP says success and the body a failure."""
-    status = as_code(reply.object.get(key))
-    return replace(reply, status=int(status)) if reply.is_success and re.fullmatch("[45][0-9]{2}", status) else reply
-
-
-def round_up(moment: datetime, step: timedelta) -> datetime:
-    """Return `moment` in UTC at the end of its `step`: a message may be late, never early."""
-    utc = moment.astimezone(UTC)
-    return utc + (datetime.min.replace(tzinfo=UTC) - utc) % step
-
-
-def words(alternatives: str) -> re.Pattern[str]:
-    """Return a pattern that finds one of `a|b|c` as a whole word in any case. An underscore ends a word too."""
-    return re.compile(rf"(?<![a-z0-9])({alternatives})(?![a-z0-9])", re.IGNORECASE)
-
-
-def as_decimal(value: Any) -> Decimal | None:
-    """Return a number that may come as a number or as text; None for anything else, or a size nobody means."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    # The exponent bounds what printing it takes: 1e999999 is a number too.
-    return number if number.is_finite() and abs(number.adjusted()) < 20 else None
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """Return a JSON object, empty where it is missing, null or something else."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_code(value: Any) -> str:
-    """Return a code or an id as text, whether it came as a number or as text; empty for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return ""
-    return str(value).strip()
-
-
-def as_count(value: Any) -> int | None:
-    """Return a number of segments, which may come as text; None when it is none, zero or absurd."""
-    text = as_code(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and int(text) else None

@@ -26,23 +26,20 @@ from typing import Any, ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    Balance,
-    Capabilities,
-    CredentialField,
+from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, ProviderRefused, Sms, Unicode
+from sms_providers.adapters.credentials import CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_decimal, bare_sender, words
+from sms_providers.results import (
+    REJECTED,
     ErrorTable,
-    ProviderAdapter,
-    ProviderRefused,
-    Sms,
+    Fault,
+    Meaning,
+    Result,
     TextTable,
-    Unicode,
-    as_code,
-    as_decimal,
-    bare_sender,
-    secret_key,
-    words,
+    accepted,
+    rejected,
+    unavailable,
 )
-from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected, unavailable
 from sms_providers.transport import Budget, MaybeSent, NotSent, Reply
 
 ACCEPTED, GENERAL = "0", "-1"

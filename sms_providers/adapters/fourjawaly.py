@@ -18,23 +18,10 @@ from typing import Any, ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    Balance,
-    Capabilities,
-    CredentialField,
-    ErrorTable,
-    ProviderAdapter,
-    Sms,
-    TextTable,
-    as_code,
-    as_count,
-    as_decimal,
-    as_its_body_says,
-    bare_sender,
-    basic,
-    secret_key,
-)
-from sms_providers.results import REJECTED, UNAVAILABLE, Fault, Meaning, Result, accepted
+from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
+from sms_providers.adapters.credentials import CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_its_body_says, bare_sender, basic
+from sms_providers.results import REJECTED, UNAVAILABLE, ErrorTable, Fault, Meaning, Result, TextTable, accepted
 from sms_providers.transport import Budget, Reply
 
 _BAD_TOKEN = Meaning(REJECTED, Fault.AUTH, "bad_credentials", "The API token has expired or is switched off.")

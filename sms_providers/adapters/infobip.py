@@ -17,25 +17,21 @@ import requests
 
 from linkit.phone import msisdn
 from sms_providers import reasons
-from sms_providers.adapters.base import (
-    SENDER_ID,
-    SENDER_ID_HELP,
-    Balance,
-    Capabilities,
-    CredentialField,
+from sms_providers.adapters.base import Balance, Capabilities, NotOffered, ProviderAdapter, Sms
+from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_object, bare_sender, round_up
+from sms_providers.results import (
+    REJECTED,
+    UNAVAILABLE,
+    UNKNOWN,
     ErrorTable,
-    NotOffered,
-    ProviderAdapter,
-    Sms,
-    as_code,
-    as_count,
-    as_decimal,
-    as_object,
-    bare_sender,
-    round_up,
-    secret_key,
+    Fault,
+    Meaning,
+    Result,
+    accepted,
+    rejected,
+    unknown,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected, unknown
 from sms_providers.transport import Budget, Reply
 
 LATEST = timedelta(days=180)

@@ -15,20 +15,10 @@ from typing import Any, ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    Balance,
-    Capabilities,
-    CredentialField,
-    ErrorTable,
-    ProviderAdapter,
-    Sms,
-    as_code,
-    as_decimal,
-    as_object,
-    bare_sender,
-    secret_key,
-)
-from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected
+from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
+from sms_providers.adapters.credentials import CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_decimal, as_object, bare_sender
+from sms_providers.results import REJECTED, ErrorTable, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 ACCEPTED = "100"

@@ -16,21 +16,10 @@ from typing import ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    SENDER_ID,
-    SENDER_ID_HELP,
-    Balance,
-    Capabilities,
-    CredentialField,
-    ErrorTable,
-    ProviderAdapter,
-    Sms,
-    as_code,
-    as_decimal,
-    bare_sender,
-    secret_key,
-)
-from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, unknown
+from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
+from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_decimal, bare_sender
+from sms_providers.results import REJECTED, ErrorTable, Fault, Meaning, Result, accepted, unknown
 from sms_providers.transport import Budget, Reply
 
 ACCEPTED = ("1", "M0000")

@@ -16,24 +16,10 @@ from zoneinfo import ZoneInfo
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    Balance,
-    Capabilities,
-    CredentialField,
-    ErrorTable,
-    ProviderAdapter,
-    Sms,
-    TextTable,
-    as_code,
-    as_count,
-    as_decimal,
-    as_its_body_says,
-    bare_sender,
-    round_up,
-    secret_key,
-    words,
-)
-from sms_providers.results import REJECTED, Fault, Meaning, Result, accepted, rejected
+from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
+from sms_providers.adapters.credentials import CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_its_body_says, bare_sender, round_up, words
+from sms_providers.results import REJECTED, ErrorTable, Fault, Meaning, Result, TextTable, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 SAUDI_TIME = ZoneInfo("Asia/Riyadh")

@@ -15,24 +15,27 @@ import requests
 
 from sms_providers.adapters.base import (
     MAX_PAGES,
-    SENDER_ID,
-    SENDER_ID_HELP,
     Balance,
     Capabilities,
-    CredentialField,
-    ErrorTable,
     NotOffered,
     ProviderAdapter,
     ProviderRefused,
     Sms,
-    as_code,
-    as_count,
-    as_decimal,
-    basic,
-    round_up,
-    secret_key,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected, unknown
+from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, basic, round_up
+from sms_providers.results import (
+    REJECTED,
+    UNAVAILABLE,
+    UNKNOWN,
+    ErrorTable,
+    Fault,
+    Meaning,
+    Result,
+    accepted,
+    rejected,
+    unknown,
+)
 from sms_providers.transport import Budget, Reply
 
 SOONEST, LATEST = timedelta(minutes=15), timedelta(days=35)

@@ -18,27 +18,21 @@ from typing import Any, ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    SENDER_ID,
-    SENDER_ID_HELP,
-    Balance,
-    Capabilities,
-    CredentialField,
+from sms_providers.adapters.base import Balance, Capabilities, NotOffered, ProviderAdapter, Sms
+from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_object, bare_sender, basic, words
+from sms_providers.results import (
+    REJECTED,
+    UNAVAILABLE,
+    UNKNOWN,
     ErrorTable,
-    NotOffered,
-    ProviderAdapter,
-    Sms,
+    Fault,
+    Meaning,
+    Result,
     TextTable,
-    as_code,
-    as_count,
-    as_decimal,
-    as_object,
-    bare_sender,
-    basic,
-    secret_key,
-    words,
+    accepted,
+    rejected,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 CLASSIC = "https://api.unifonic.com"

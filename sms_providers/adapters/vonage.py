@@ -24,27 +24,20 @@ from typing import Any, ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers.adapters.base import (
-    KEY,
-    KEY_HELP,
-    Balance,
-    Capabilities,
-    CredentialField,
+from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms, Unicode
+from sms_providers.adapters.credentials import KEY, KEY_HELP, CredentialField, secret_key
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_its_body_says, bare_sender, basic, words
+from sms_providers.results import (
+    REJECTED,
+    UNAVAILABLE,
+    UNKNOWN,
     ErrorTable,
-    ProviderAdapter,
-    Sms,
+    Fault,
+    Meaning,
+    Result,
     TextTable,
-    Unicode,
-    as_code,
-    as_count,
-    as_decimal,
-    as_its_body_says,
-    bare_sender,
-    basic,
-    secret_key,
-    words,
+    accepted,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, Fault, Meaning, Result, accepted
 from sms_providers.transport import MAX_RETRY_AFTER, Budget, Reply
 
 ACCEPTED = "0"

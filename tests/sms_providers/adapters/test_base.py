@@ -10,14 +10,8 @@ import pytest
 import requests
 import responses
 
-from sms_providers.adapters.base import (
-    MAX_PAGES,
-    ProviderAdapter,
-    ProviderRefused,
-    as_its_body_says,
-    bare_sender,
-    round_up,
-)
+from sms_providers.adapters.base import MAX_PAGES, ProviderAdapter, ProviderRefused
+from sms_providers.adapters.wire import as_its_body_says, bare_sender, round_up
 from sms_providers.transport import Budget, Reply
 
 LIST = "https://gateway.example/list"

@@ -20,7 +20,8 @@ import responses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sms_providers.adapters.base import MASK, Balance, ProviderAdapter, ProviderRefused, Sms, Unicode
+from sms_providers.adapters.base import Balance, ProviderAdapter, ProviderRefused, Sms, Unicode
+from sms_providers.adapters.masking import MASK
 from sms_providers.models import SANDBOX
 from sms_providers.reasons import REASONS, Kind
 from sms_providers.results import Fault, Outcome, Result

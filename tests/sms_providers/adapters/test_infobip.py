@@ -15,8 +15,9 @@ import pytest
 import responses
 from responses.matchers import header_matcher, json_params_matcher, query_param_matcher
 
-from sms_providers.adapters.base import MAX_PAGES, NotOffered, ProviderRefused, Sms, bare_sender
+from sms_providers.adapters.base import MAX_PAGES, NotOffered, ProviderRefused, Sms
 from sms_providers.adapters.infobip import ERRORS, STATUSES, VIOLATIONS, InfobipSms, utc_millisecond
+from sms_providers.adapters.wire import bare_sender
 from sms_providers.results import Fault, Outcome, Result
 from sms_providers.transport import Budget
 from tests.gateway import Gateway, drop_after, fault, refuse, throttle
