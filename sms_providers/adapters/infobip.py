@@ -155,17 +155,24 @@ class InfobipSms(ProviderAdapter):
     def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
         return timedelta(0) < send_at - now <= LATEST
 
+    def reference_for(self, sms: Sms) -> str:
+        """Return our own id, with the number of the try after a certain non-send.
+
+        Infobip takes an id once, and may count one whose message it has refused.
+        """
+        return f"{sms.reference}-{sms.times_refused + 1}" if sms.times_refused else sms.reference
+
     def build_send(self, sms: Sms) -> requests.Request:
         destination = {"to": msisdn(sms.recipient)}
         if sms.reference:
-            # Infobip takes an id once, and may count one whose message it has refused.
-            again = f"-{sms.times_refused + 1}" if sms.times_refused else ""
-            destination["messageId"] = sms.reference + again
+            destination["messageId"] = self.reference_for(sms)
         options: dict[str, Any] = {"includeSmsCountInResponse": True}
         if sms.send_at is not None:
             options["schedule"] = {"sendAt": utc_millisecond(sms.send_at)}
             if sms.reference:
-                options["schedule"]["bulkId"] = sms.reference  # by which an operator can have Infobip cancel it
+                options["schedule"]["bulkId"] = self.reference_for(
+                    sms
+                )  # by which an operator can have Infobip cancel it
         message = {
             "sender": bare_sender(self.sender_for(sms)),
             "destinations": [destination],
