@@ -12,7 +12,7 @@ from linkit.tenancy import OrganizationFilter, Section
 from outbox.models import Message
 from sms_providers import catalogue
 from sms_providers.console import AppFilter, Banner, MessageListAdmin, story, tell
-from sms_providers.models import Status
+from sms_providers.models import OrganizationApp, Status
 
 
 @admin.register(Message)
@@ -37,10 +37,12 @@ class MessageAdmin(MessageListAdmin):
 
     def story_context(self, row: Message) -> dict[str, Any]:
         log = row.log
+        # Not the whole row, whose credentials nobody may be able to read.
+        pinned = OrganizationApp.objects.filter(pk=row.pinned_app_id or 0).values_list("slug", flat=True).first()
         return {
             "log": log,
             "app": catalogue.app_name(row.provider_slug) if row.provider_slug else "",
-            "pinned_to": catalogue.app_name(row.pinned_app.slug) if row.pinned_app else "",
+            "pinned_to": catalogue.app_name(pinned) if pinned else "",
             "banner": _tell(row),
             **story(log),
             "state": self.state(row),

@@ -6,6 +6,7 @@ cannot overwrite what happened since.
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,8 +83,9 @@ class Started:
 
     @property
     def times_refused(self) -> int:
-        """How many of them certainly did not send it."""
-        return sum(attempt.outcome in (Outcome.UNAVAILABLE, Outcome.REJECTED) for attempt in self.same_app)
+        """How many of them certainly did not send it, before any that may have."""
+        certain = (Outcome.UNAVAILABLE, Outcome.REJECTED)
+        return sum(1 for _ in itertools.takewhile(lambda attempt: attempt.outcome in certain, self.same_app))
 
 
 def claim(*, limit: int) -> list[Claimed]:

@@ -97,16 +97,18 @@ def _locked(app: OrganizationApp) -> OrganizationApp:
 def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None, **changes: Any) -> OrganizationApp:
     """Change an installation: any of `default_sender`, `is_enabled`, `priority`, `max_per_second`, and credentials.
 
-    Credentials that are not given stay; an empty one is removed. Raises `InvalidInput`, and `Missing` when it has
-    been uninstalled meanwhile.
+    Credentials that are not given stay, unless no key decrypts them; an empty one is removed. Raises `InvalidInput`,
+    and `Missing` when it has been uninstalled meanwhile.
     """
     with transaction.atomic():
         current = _locked(app)
+        # Loaded in any case: what was read is encrypted with the newest key when it is saved.
+        stored = current.readable_credentials
         if credentials is not None:
             # What no key decrypts is entered anew. A field that the app has no more is left behind.
             known = {field.name for field in catalogue.find(app.slug).credential_fields}
-            stored = {name: value for name, value in (current.readable_credentials or {}).items() if name in known}
-            current.credentials = _clean(app.slug, {**stored, **credentials})
+            kept = {name: value for name, value in (stored or {}).items() if name in known}
+            current.credentials = _clean(app.slug, {**kept, **credentials})
         for name, value in changes.items():
             setattr(current, name, value)
         current.save()

@@ -64,16 +64,29 @@ def route_for(organization: Organization, slug: str, *, is_test: bool = False) -
     adapter = catalogue.find(slug)
     if is_test and slug == SANDBOX:
         return Route(None, catalogue.sandbox())
-    app = OrganizationApp.objects.installed().filter(organization=organization, slug=slug).first()
+    try:
+        # With its credentials, which `installed()` would leave for a second query.
+        app = OrganizationApp.objects.filter(organization=organization, slug=slug, uninstalled_at=None).first()
+    except ImproperlyConfigured:
+        raise _unreadable(slug) from None
     if app is None:
         raise InvalidInput(f"{adapter.name} is not installed; nothing was sent.", reason="app_not_installed")
     if not app.is_enabled:
         raise InvalidInput(f"{adapter.name} is disabled; nothing was sent.", reason="app_disabled")
+    return route_through(app)
+
+
+def route_through(app: OrganizationApp) -> Route:
+    """Return the route through this installation. Raises `InvalidInput` when its credentials cannot be read."""
     try:
         return Route(app, catalogue.adapter_for(app))
-    except ImproperlyConfigured:  # found by `check_providers` too
-        message = f"The credentials of {adapter.name} cannot be read; enter them again. Nothing was sent."
-        raise InvalidInput(message, reason="credentials_unreadable") from None
+    except ImproperlyConfigured:
+        raise _unreadable(app.slug) from None
+
+
+def _unreadable(slug: str) -> InvalidInput:
+    message = f"The credentials of {catalogue.app_name(slug)} cannot be read; enter them again. Nothing was sent."
+    return InvalidInput(message, reason="credentials_unreadable")
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,7 @@ class ProviderAdapter:
 
     def refused(self, what: str, said: object = "", *, reason: str = "", **details: Any) -> Result:
         """Return a refusal that no table explains; `what` names the code or status, `said` has the provider's words."""
-        words = f": {said}" if isinstance(said, str) and said else "."
+        words = f": {said.rstrip('.')}." if isinstance(said, str) and said else "."
         return rejected(Fault.OTHER, f"{self.name} refused with {what}{words}", reason=reason, **details)
 
     def by_status(self, reply: Reply, **details: Any) -> Result:
@@ -385,12 +385,15 @@ class ProviderAdapter:
             return Result(result.outcome, result.fault, result.reason, http_status=reply.status)
 
     def _read(self, reply: Reply) -> Result:
-        """Read the answer to a send. A body that says yes under a status that says no is no answer."""
+        """Read the answer to a send. A body that may say yes under a status that says no is no answer."""
         result = self.read_send(reply)
         if reply.is_success or result.outcome not in (Outcome.REJECTED, Outcome.UNAVAILABLE):
             return result
+        if 300 <= reply.status < 400:  # of whoever sends us elsewhere, nobody knows what it has done
+            return self.unreadable(reply)
         by_body = self.read_send(replace(reply, status=200))
-        if by_body.outcome == Outcome.ACCEPTED or by_body.reason == "partly_accepted":
+        may_be_taken = by_body.outcome == Outcome.UNKNOWN and by_body.reason != "unreadable_answer"
+        if may_be_taken or by_body.outcome == Outcome.ACCEPTED:
             return self.contradictory(by_body.provider_message_id, code=result.code)
         return result
 

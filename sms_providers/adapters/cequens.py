@@ -155,9 +155,9 @@ class CequensSms(ProviderAdapter):
         ends_at = budget.ends_at
         token = session.usable() or self._sign_in(session, budget)
         reply = super().call(_bearing(token, request), budget.until(ends_at))
-        if reply.status != 401:
+        if reply.status != 401 or _ids(_member(reply.object, "data")):
             return reply
-        # Nobody was let in, so nothing was sent, and the call may be made again.
+        # Nobody was let in, nor does the answer name a message, so nothing was sent, and the call may be made again.
         token = self._sign_in(session, budget.until(ends_at), refused=token)
         return super().call(_bearing(token, request), budget.until(ends_at))
 
@@ -219,7 +219,7 @@ class CequensSms(ProviderAdapter):
         code = _code(reply)
         if reply.status in (403, 429):
             return self.by_status(reply, code=code)
-        if 400 <= reply.status < 500 or (reply.is_success and code):
+        if (400 <= reply.status < 500 and not reply.is_fault) or (reply.is_success and code):
             # Not for the message, whatever the code: another app may well send it.
             return self.by_meaning(SIGN_IN_ERRORS[GENERAL], said=_said(reply), code=code)
         message = f"Signing in to Cequens failed (HTTP {reply.status})."
@@ -243,7 +243,7 @@ class CequensSms(ProviderAdapter):
         data = _member(body, "data")
         code, ids, is_refused = as_code(_member(body, "replyCode")), _ids(data), _has_invalid_recipients(data)
         if reply.is_success and ids and (is_refused or code not in ("", ACCEPTED) or _code(reply)):
-            return self.contradictory(ids[0], code=code)
+            return self.contradictory(ids[0], code=_code(reply))
         if not reply.is_success or code != ACCEPTED:
             return self.read_refusal(reply)
         if ids:

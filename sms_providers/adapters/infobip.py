@@ -46,7 +46,7 @@ STATUSES: ErrorTable = {
     "4": Meaning(REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The carrier refused the message."),
     "9": Meaning(REJECTED, Fault.RECIPIENT, "recipient_unreachable"),
     "31": Meaning(
-        UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable", "Infobip says that it did not send the message."
+        UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable", "By its own account the message was not sent."
     ),
     "15": Meaning(
         REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The handset was not reached while the message was valid."
@@ -66,7 +66,7 @@ STATUSES: ErrorTable = {
     "20": Meaning(UNAVAILABLE, Fault.THROTTLED, "recipient_limit_reached", retry_after=timedelta(hours=1)),
     # In its own words it has rejected the request, which may be made again. The same promise as that of 31.
     "21": Meaning(
-        UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable", "Infobip refused it for a fault of its own."
+        UNAVAILABLE, Fault.PROVIDER_DOWN, "provider_unavailable", "The request was refused for an internal fault."
     ),
     "23": Meaning(UNKNOWN, Fault.OTHER, "already_submitted"),
     "24": Meaning(REJECTED, Fault.CONTENT, "content_refused", "The message's header is not valid."),
@@ -170,9 +170,8 @@ class InfobipSms(ProviderAdapter):
         if sms.send_at is not None:
             options["schedule"] = {"sendAt": utc_millisecond(sms.send_at)}
             if sms.reference:
-                options["schedule"]["bulkId"] = self.reference_for(
-                    sms
-                )  # by which an operator can have Infobip cancel it
+                # By which an operator can have Infobip cancel it.
+                options["schedule"]["bulkId"] = self.reference_for(sms)
         message = {
             "sender": bare_sender(self.sender_for(sms)),
             "destinations": [destination],
@@ -202,7 +201,7 @@ class InfobipSms(ProviderAdapter):
         reply = super().ask(request, budget)
         if reply.status == 403:
             # Each question needs a scope of its own, and so does sending.
-            message = "This key's scopes do not cover the question. It may well send."
+            message = "This key may not ask that: its scopes, its addresses or the account do not allow it."
             raise NotOffered(self.refuse(reply, rejected(Fault.AUTH, message, reason="access_denied")).result)
         return reply
 
@@ -227,11 +226,8 @@ class InfobipSms(ProviderAdapter):
     def _read_entry(self, entry: dict[str, Any], reply: Reply) -> Result:
         """Say what one entry of an answer says, by the group of its status."""
         status = as_object(entry.get("status"))
-        group, code, message_id = (
-            as_code(status.get("groupId")),
-            as_code(status.get("id")),
-            as_code(entry.get("messageId")),
-        )
+        group, code = as_code(status.get("groupId")), as_code(status.get("id"))
+        message_id = as_code(entry.get("messageId"))
         if group in TAKEN:
             return accepted(message_id, segment_count=as_count(as_object(entry.get("details")).get("messageCount")))
         if group not in FAILED:

@@ -99,9 +99,13 @@ class MoraSms(ProviderAdapter):
     def read_refusal(self, reply: Reply) -> Result:
         envelope, data = _parts(reply)
         status, code = as_code(envelope.get("code")), as_code(data.get("code")) or _bare_code(reply)
+        if reply.is_fault:
+            return self.by_status(reply, code=code or status)
+        if code == ACCEPTED and status not in ("", "200"):  # an "accepted" that its envelope contradicts
+            return self.contradictory(as_code(data.get("ref_id")), code=status)
         if status in ("401", "403") and reply.status not in (401, 403, 429):
             return rejected(Fault.AUTH, "Mora SMS does not accept the user name and API key.", code=status)
-        if reply.status in (401, 403, 429) or reply.is_fault:
+        if reply.status in (401, 403, 429):
             return self.by_status(reply, code=code or status)
         if code not in ("", ACCEPTED, *ERRORS) and (ref_id := as_code(data.get("ref_id"))):
             return self.contradictory(ref_id, code=code)
@@ -111,7 +115,6 @@ class MoraSms(ProviderAdapter):
         if status != "200" and wrong:
             message = f"Mora SMS refused the request: {_joined(wrong)}."
             return rejected(Fault.OTHER, message, code=status, reason="invalid_request")
-        # An "accepted" that its envelope contradicts is no answer either.
         return self.unreadable(reply) if code else self.by_status(reply, code=status)
 
     def fetch_balance(self, budget: Budget) -> Balance:

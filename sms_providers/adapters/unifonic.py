@@ -37,6 +37,7 @@ from sms_providers.transport import Budget, Reply
 
 CLASSIC = "https://api.unifonic.com"
 SUCCESS = "ER-00"
+FAILED = ("rejected", "failed")  # the states of a message that is refused at once
 
 # HTTP statuses, which count before a code in the body unless they name no cause. Other faults from 500 on are as
 # everywhere.
@@ -233,11 +234,13 @@ class UnifonicSms(ProviderAdapter):
     def read_send(self, reply: Reply) -> Result:
         data = as_object(reply.object.get("data"))
         message_id, status = as_code(data.get("MessageID")), as_code(data.get("Status"))
-        if reply.is_success and _success(reply) is True and not _is_yes(reply):
-            return self.contradictory(message_id, code=_code(reply))
         if not reply.is_success or not _is_yes(reply):
-            return self.read_refusal(reply)
-        if status.lower() in ("rejected", "failed"):
+            refusal = self.read_refusal(reply)
+            is_live = _success(reply) is True or (message_id and status.lower() not in FAILED)
+            if reply.is_success and is_live and refusal.outcome != UNKNOWN:
+                return self.contradictory(message_id, code=_code(reply))
+            return refusal
+        if status.lower() in FAILED:
             said = _said(reply)
             known = self.by_text(said, TEXTS, provider_message_id=message_id)
             return known or self.refused(f"status {status}", said, provider_message_id=message_id)

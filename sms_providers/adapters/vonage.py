@@ -222,6 +222,9 @@ class VonageSms(ProviderAdapter):
         said = as_code(part.get("error-text"))
         about = self.by_text(said, PARAMETERS.get(status, ()), code=status)
         result = about or self.by_code(status, reply, said=said)
+        message_id = as_code(part.get("message-id"))
+        if message_id and (status not in ERRORS or result.outcome == UNAVAILABLE):  # beside an id it is no clear no
+            return self.contradictory(message_id, code=status)
         return replace(result, retry_after=_wait(said)) if result.outcome == UNAVAILABLE else result
 
     def _by_envelope(self, reply: Reply) -> Result:

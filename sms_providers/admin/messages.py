@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from linkit.errors import Conflict
+from linkit.errors import Conflict, InvalidInput
 from linkit.models import User
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, reach
@@ -100,11 +100,14 @@ class SmsLogAdmin(MessageListAdmin):
         try:
             sent, _ = sending.send_now(
                 log,
-                sending.Route(app, catalogue.adapter_for(app)),
+                sending.route_through(app),
                 send_at=send_at,
                 idempotency_key=key,
                 request_digest=digest,
             )
+        except InvalidInput as problem:  # credentials that no key decrypts
+            self.message_user(request, problem.message, messages.ERROR)
+            return None
         except Conflict as conflict:
             first = SmsLog.objects.filter(
                 organization_id=app.organization_id, is_test=False, idempotency_key=key

@@ -118,7 +118,7 @@ class SendView(APIView):
                 {
                     "outcome": "unknown",
                     "sms_log_id": "3f7c2b9e-1a1d-4c55-9a5e-2f6b9d0c7e21",
-                    "error": "Mora SMS gave no clear answer; the message may have been sent.",
+                    "error": "Mora SMS gave no clear answer. The message may have been sent. Do not send it again.",
                 },
                 name="Unknown",
                 status=202,

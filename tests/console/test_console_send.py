@@ -8,7 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
+from django.test import override_settings
 from django.urls import reverse
 from django.utils import timezone
 
@@ -47,6 +49,28 @@ def test_a_message_is_sent_and_its_page_shown(console: Any, sandbox: Organizatio
     entry = LogEntry.objects.get()
     assert entry.change_message == "Sent by hand through Sandbox: sent."
     assert "+966" not in entry.object_repr  # it outlives the number
+
+
+def test_an_app_whose_credentials_no_key_decrypts_is_said_and_keeps_the_input(console: Any, install: Any, queued: Any):
+    app = install("mora-sms")
+    waiting = queued(pinned_app=app)
+    with override_settings(FIELD_ENCRYPTION_KEYS=[Fernet.generate_key().decode()]):
+        OrganizationApp.objects.filter(pk=app.pk).update(credentials={"api_key": "lost"})
+    browser = console("admin")
+    answer = browser.post(reverse(URL), form(app, text="Typed with care"))
+    assert answer.status_code == 200
+    assert "cannot be read; enter them again. Nothing was sent." in answer.text
+    assert "Typed with care" in answer.text
+    assert not SmsLog.objects.exists()
+    for page in (
+        reverse("admin:outbox_message_change", args=[waiting.pk]),
+        reverse("admin:sms_providers_organizationapp_changelist"),
+        reverse("admin:sms_providers_organizationapp_change", args=[app.pk]),
+        reverse("admin:sms_providers_organizationapp_add"),
+        reverse("admin:send_one"),
+    ):
+        assert browser.get(page).status_code == 200, page
+    assert "Cannot be read" in browser.get(reverse("admin:sms_providers_organizationapp_changelist")).text
 
 
 def test_a_double_click_sends_once(console: Any, sandbox: OrganizationApp):

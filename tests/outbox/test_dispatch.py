@@ -18,9 +18,11 @@ from linkit.models import Organization
 from outbox import claims, dispatch, routing, tasks
 from outbox.dispatch import Drain
 from outbox.models import Message
+from sms_providers import catalogue
 from sms_providers.adapters.base import Sms
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
-from sms_providers.results import Fault, Result, accepted, rejected, unavailable, unknown
+from sms_providers.results import Fault, Outcome, Result, accepted, rejected, unavailable, unknown
+from sms_providers.sending import Route
 from tests.outbox.conftest import Script
 
 Queue = Callable[..., Message]
@@ -97,6 +99,19 @@ def test_an_adapter_is_told_how_often_it_has_certainly_not_sent(
     assert message.status == Status.SENT
     asked = [(slug, sms.times_refused) for slug, sms in script.calls]
     assert asked == [("first-sms", 0), ("second-sms", 0), ("first-sms", 1), ("first-sms", 2)]
+
+
+def test_tries_after_one_that_may_have_sent_keep_its_id(queue: Queue, first: OrganizationApp, script: Script) -> None:
+    """Should a person have it sent again, a provider that takes an id once refuses what it has sent already."""
+    message = queue()
+    Drain().run()
+    assert message.log is not None
+    (attempt,) = message.log.attempts.all()
+    outcomes = (Outcome.REJECTED, Outcome.UNKNOWN, Outcome.UNAVAILABLE)
+    tries = [Attempt(app_id=first.pk, outcome=outcome) for outcome in outcomes]
+    claimed = claims.Claimed(message, 0.0, [first], message.log, tries)
+    started = claims.Started(claimed, Route(first, catalogue.adapter_for(first)), attempt)
+    assert started.times_refused == 1
 
 
 def test_a_pinned_message_stays_with_its_app(

@@ -412,6 +412,18 @@ def test_they_can_be_entered_anew(api: Api, unreadable: OrganizationApp):
     assert api.delete(MORA).status_code == 204
 
 
+@pytest.mark.parametrize("changes", [{}, {"priority": 3}, {"enabled": False}, {"credentials": {}}])
+def test_any_change_encrypts_with_the_newest_key(
+    api: Api, mora: OrganizationApp, changes: dict[str, Any], settings: Any
+):
+    """As docs/production.md says of changing keys: afterwards the old one can go."""
+    newest = Fernet.generate_key().decode()
+    settings.FIELD_ENCRYPTION_KEYS = [newest, *settings.FIELD_ENCRYPTION_KEYS]
+    assert api.patch(MORA, changes).status_code == 200
+    settings.FIELD_ENCRYPTION_KEYS = [newest]
+    assert api.get(MORA).json()["secrets_set"] == ["api_key"]
+
+
 def test_a_stored_field_that_the_app_has_no_more_is_left_behind(api: Api, mora: OrganizationApp):
     mora.credentials = {**mora.credentials, "former_field": "x"}
     mora.save()

@@ -1039,7 +1039,7 @@ def test_what_a_provider_does_not_offer_to_this_account_is_said_with_the_cause(
     app = install("infobip-sms")
     for path in ("account/1/balance", "numbers/1/numbers"):
         responses.get(f"https://xxxxx.api.infobip.com/{path}", status=403, json={"errorCode": "E403"})
-    note = "This key's scopes do not cover the question. It may well send."
+    note = "This key may not ask that: its scopes, its addresses or the account do not allow it."
     assert ask(api, "balance", "infobip-sms").json() == {"supported": False, "note": note}
     senders = ask(api, "sender-names", "infobip-sms").json()
     assert senders == {"sender_names": [], "count": 0, "supported": False, "note": note}

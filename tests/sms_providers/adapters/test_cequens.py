@@ -570,6 +570,21 @@ def test_a_question_renews_the_token_too(exchanged: CequensSms):
     assert bearers(BALANCE) == [jwt(1), jwt(2)]
 
 
+@responses.activate
+def test_a_401_whose_body_names_a_message_is_not_called_again(exchanged: CequensSms):
+    responses.post(SIGN_IN, json=signed_in(jwt(1)))
+    responses.post(SEND, json=ACCEPTED, status=401)
+    result = exchanged.send(HELLO, BUDGET)
+    assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "partly_accepted")
+    assert [call.request.url for call in responses.calls] == [SIGN_IN, SEND]
+
+
+@pytest.mark.parametrize("status", [408, 499])
+def test_a_proxy_that_gave_up_on_a_sign_in_says_nothing_about_the_key(exchanged: CequensSms, status: int):
+    result = fails_to_sign_in(exchanged, body="<html>", status=status)
+    assert (result.outcome, result.reason) == (Outcome.UNAVAILABLE, "sign_in_failed")
+
+
 # --- signing in ----------------------------------------------------------------------------------------------------
 
 

@@ -480,6 +480,12 @@ def test_a_yes_in_the_body_and_a_no_in_the_status_is_unknown(adapter: ProviderAd
     assert result.raw == yes
 
 
+@pytest.mark.parametrize("status", [301, 307, 408, 499, 500, 502, 503, 504])
+def test_a_no_of_whoever_has_a_fault_or_sends_us_elsewhere_is_not_believed(adapter: ProviderAdapter, status: int):
+    _, no = spoken(adapter)
+    assert send(adapter, status=status, json=no).outcome == Outcome.UNKNOWN
+
+
 @pytest.mark.parametrize("status", [408, 499])
 def test_a_proxy_that_gave_up_waiting_is_unknown(adapter: ProviderAdapter, status: int):
     result = send(adapter, status=status, body="<html>timeout</html>")

@@ -544,7 +544,7 @@ def test_a_key_that_may_not_see_the_balance_is_not_a_wrong_key(infobip: InfobipS
             question(BUDGET)
         result = caught.value.result
         assert (result.fault, result.reason, result.http_status) == (Fault.AUTH, "access_denied", 403)
-        assert "may well send" in result.message
+        assert "may not ask that" in result.message
 
 
 @pytest.mark.parametrize("reply", [error("E401", 401), older_error("UNAUTHORIZED", 401)])

@@ -172,7 +172,6 @@ def test_validation_errors_are_a_refusal(mora: MoraSms):
 @pytest.mark.parametrize(
     "body",
     [
-        answer({"code": 100}, 500),  # the envelope contradicts it
         answer({"ref_id": "mr-1"}),
         answer(None),
         answer([]),
@@ -186,6 +185,20 @@ def test_validation_errors_are_a_refusal(mora: MoraSms):
 def test_a_success_that_does_not_say_accepted_is_unknown(mora: MoraSms, body: Any):
     result = send(mora, body=json.dumps(body), content_type="application/json")
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "unreadable_answer")
+
+
+@pytest.mark.parametrize("envelope", [401, 403, 422, 500, "400"])
+@pytest.mark.parametrize("http_status", [200, 401, 403, 422, 429])
+def test_an_acceptance_that_its_envelope_contradicts_is_unknown(mora: MoraSms, envelope: Any, http_status: int):
+    body = answer({"code": 100, "ref_id": "mr-1"}, envelope, validation_errors=["numbers is required"])
+    result = send(mora, json=body, status=http_status)
+    assert (result.outcome, result.reason, result.provider_message_id) == (Outcome.UNKNOWN, "partly_accepted", "mr-1")
+
+
+@pytest.mark.parametrize("status", [408, 499, 500, 502, 503, 504])
+def test_a_wrong_key_under_a_fault_is_unknown(mora: MoraSms, status: int):
+    result = send(mora, json=answer(None, 401), status=status)
+    assert (result.outcome, result.fault) == (Outcome.UNKNOWN, Fault.PROVIDER_DOWN)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -311,6 +311,14 @@ def test_a_code_of_the_other_platform_is_unlisted(unifonic: UnifonicSms, classic
     assert send(stranger, json=no(code)).reason == "refused_by_provider"
 
 
+@pytest.mark.parametrize("status", [200, 401, 403, 409, 429])
+def test_a_no_beside_a_message_under_way_is_a_contradiction(unifonic: UnifonicSms, status: int):
+    for code in (None, "ER-01", "ER-99"):
+        result = send(unifonic, json=no(code, "balance", data=QUEUED), status=status)
+        assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "partly_accepted")
+        assert result.provider_message_id == "3200017889310"
+
+
 @pytest.mark.parametrize("code", ["ER-01", "ER-77", "OK", "200"])
 def test_a_success_with_another_code_is_a_contradiction(unifonic: UnifonicSms, code: str):
     result = send(unifonic, json=yes(errorCode=code))

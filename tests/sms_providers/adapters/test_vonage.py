@@ -266,6 +266,13 @@ def test_every_status(vonage: VonageSms, status: int, expected: tuple[Any, ...],
     assert ("Nothing was sent" in result.message) == (result.outcome != Outcome.UNKNOWN)
 
 
+@pytest.mark.parametrize("status", ["34", "1", "10"])
+def test_what_is_no_clear_no_beside_an_id_is_unknown(vonage: VonageSms, status: str):
+    result = send(vonage, json=answer({"status": status, "message-id": "M1", "error-text": "moon phase"}))
+    assert (result.outcome, result.reason, result.code) == (Outcome.UNKNOWN, "partly_accepted", status)
+    assert result.provider_message_id == "M1"
+
+
 @pytest.mark.parametrize("status", ["13", "16", "19", "20", "34", "99", "1000", 34])
 def test_an_unlisted_status_is_a_refusal_with_the_providers_words(vonage: VonageSms, status: Any):
     result = send(vonage, json=answer(no(status, "moon phase")))
