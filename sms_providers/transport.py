@@ -97,6 +97,11 @@ class Reply:
         return 200 <= self.status < 300
 
     @property
+    def is_turned_away(self) -> bool:
+        """Whether nobody was let in: without credentials that count, without access, or for now."""
+        return self.status in (401, 403, 429)
+
+    @property
     def is_fault(self) -> bool:
         """Whether the provider has failed, or a proxy before it has stopped waiting (408, and nginx' 499).
 

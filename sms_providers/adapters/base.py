@@ -128,10 +128,8 @@ class ProviderAdapter:
     credential_fields: ClassVar[tuple[CredentialField, ...]] = ()
     capabilities: ClassVar[Capabilities] = Capabilities()
     errors: ClassVar[ErrorTable] = {}
-    sender_field: ClassVar[str] = "sender"  # the credential that names the sender ID of last resort
+    sender_field: ClassVar[str] = "sender"  # the credential with the sender ID of last resort; its pattern is for all
     needs_sender: ClassVar[bool] = True
-    sender_pattern: ClassVar[str] = ""  # a regular expression for the whole sender ID, where a rule is documented
-    sender_help: ClassVar[str] = ""  # what it looks like
 
     def __init__(self, credentials: Mapping[str, str], *, default_sender: str = "") -> None:
         self.config = credentials
@@ -178,6 +176,13 @@ class ProviderAdapter:
     def error_tables(cls) -> dict[str, ErrorTable]:
         """Return every table of codes by what the codes are called, for the documentation and the tests."""
         return {"Code": cls.errors} if cls.errors else {}
+
+    @classmethod
+    def sender_rule(cls) -> CredentialField | None:
+        """Return the credential whose pattern every sender ID has to fit, None where no rule is documented."""
+        return next(
+            (field for field in cls.credential_fields if field.name == cls.sender_field and field.pattern), None
+        )
 
     @classmethod
     def check_credentials(cls, credentials: Mapping[str, str]) -> dict[str, list[str]]:
@@ -266,7 +271,7 @@ class ProviderAdapter:
             return self.by_status(reply, code=code, **details)
         if meaning and (reply.status != 429 or meaning.outcome == Outcome.UNAVAILABLE):
             return self.by_meaning(meaning, code=code, **details)
-        if reply.status in (401, 403, 429):  # a 429 promises that nothing was processed, whatever the code
+        if reply.is_turned_away:  # a 429 promises that nothing was processed, whatever the code
             return self.by_status(reply, code=code, **details)
         return self.refused(f"code {code}", said, code=code, **details)
 
@@ -349,8 +354,9 @@ class ProviderAdapter:
         if self.needs_sender and not sender:
             message = "There is no sender ID: name one in the message or in the app."
             return rejected(Fault.SENDER, message, reason="sender_missing")
-        if sender and self.sender_pattern and not re.fullmatch(self.sender_pattern, sender):
-            return rejected(Fault.SENDER, f"{self.name} takes another kind of sender ID: {self.sender_help}")
+        rule = self.sender_rule()
+        if sender and rule is not None and not re.fullmatch(rule.pattern, sender):
+            return rejected(Fault.SENDER, f"{self.name} takes another kind of sender ID: {rule.pattern_help}")
         if sms.send_at is not None and not self.capabilities.scheduling:
             # Whoever calls holds such a message back. Sent now it would be early.
             return rejected(Fault.OTHER, f"{self.name} cannot hold a message until later.")

@@ -28,7 +28,7 @@ import requests
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, ProviderRefused, Sms, Unicode
 from sms_providers.adapters.credentials import CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_decimal, bare_sender, words
+from sms_providers.adapters.wire import as_code, as_decimal, as_list, bare_sender, words
 from sms_providers.results import (
     REJECTED,
     ErrorTable,
@@ -257,7 +257,7 @@ class CequensSms(ProviderAdapter):
 
     def read_refusal(self, reply: Reply) -> Result:
         code, said = _code(reply), _said(reply)
-        if reply.status in (401, 403, 429) or reply.is_fault:
+        if reply.is_turned_away or reply.is_fault:
             return self.by_status(reply, code=code)
         if code == GENERAL:
             return self.by_text(said, TEXTS, code=code) or self.by_meaning(ERRORS[code], said=said, code=code)
@@ -350,8 +350,8 @@ def _code(reply: Reply) -> str:
     """Return the code that says why, empty when there is none: of several, one that is known, and at last -1."""
     body = reply.object
     found = [_member(body, "replyCode")]
-    found += map(_inner_code, _list(_member(_member(body, "error"), "internalErrors")))
-    found += map(_inner_code, _list(_member(body, "errors")))  # as one plug-in for Deewan has it
+    found += map(_inner_code, as_list(_member(_member(body, "error"), "internalErrors")))
+    found += map(_inner_code, as_list(_member(body, "errors")))  # as one plug-in for Deewan has it
     codes = [code for code in map(as_code, found) if code not in ("", ACCEPTED)]
     known = [code for code in codes if code in ERRORS and code != GENERAL]
     general = [code for code in codes if code == GENERAL]
@@ -374,7 +374,7 @@ def _said(reply: Reply) -> str:
 
 def _ids(data: Any) -> list[str]:
     """Return the ids of `SentSMSIDs`: of objects, as documented, or bare."""
-    items = _list(_member(data, "SentSMSIDs"))
+    items = as_list(_member(data, "SentSMSIDs"))
     ids = [as_code(_member(item, "SMSId") if isinstance(item, dict) else item) for item in items]
     return [message_id for message_id in ids if message_id]
 
@@ -382,8 +382,4 @@ def _ids(data: Any) -> list[str]:
 def _has_invalid_recipients(data: Any) -> bool:
     """Whether `InvalidRecipients`, a text of numbers or a list, is filled."""
     given = _member(data, "InvalidRecipients")
-    return any(str(item or "").strip() for item in _list(given) or as_code(given or "").split(","))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return any(str(item or "").strip() for item in as_list(given) or as_code(given or "").split(","))

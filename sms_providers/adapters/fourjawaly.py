@@ -20,7 +20,7 @@ import requests
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
 from sms_providers.adapters.credentials import CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_its_body_says, bare_sender, basic
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_its_body_says, as_objects, bare_sender, basic
 from sms_providers.results import REJECTED, UNAVAILABLE, ErrorTable, Fault, Meaning, Result, TextTable, accepted
 from sms_providers.transport import Budget, Reply
 
@@ -145,7 +145,7 @@ class FourJawalySms(ProviderAdapter):
         reply = as_its_body_says(reply, "code")
         if reply.status == 403 and _is_page(reply):
             return self.by_meaning(_FIREWALL)
-        if reply.status in (401, 403, 429) or reply.is_fault:
+        if reply.is_turned_away or reply.is_fault:
             return self.by_status(reply)
         named = (self._by_field(reply) if reply.status == 422 else None) or self._by_key(reply)
         if named is not None:
@@ -162,7 +162,7 @@ class FourJawalySms(ProviderAdapter):
         if amount is not None and _is_yes(reply):
             return Balance(amount, unit="points")
         packages = _items(reply) or []
-        points = [as_decimal(item.get("current_points")) for item in packages if isinstance(item, dict)]
+        points = [as_decimal(item.get("current_points")) for item in as_objects(packages)]
         known = [amount for amount in points if amount is not None]
         if not known or len(known) < len(packages):
             raise self.refuse(reply)

@@ -16,22 +16,19 @@ from typing import Any, ClassVar
 import requests
 
 from linkit.phone import msisdn
-from sms_providers import reasons
 from sms_providers.adapters.base import Balance, Capabilities, NotOffered, ProviderAdapter, Sms
 from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_object, bare_sender, round_up
-from sms_providers.results import (
-    REJECTED,
-    UNAVAILABLE,
-    UNKNOWN,
-    ErrorTable,
-    Fault,
-    Meaning,
-    Result,
-    accepted,
-    rejected,
-    unknown,
+from sms_providers.adapters.wire import (
+    as_code,
+    as_count,
+    as_decimal,
+    as_list,
+    as_object,
+    as_objects,
+    bare_sender,
+    round_up,
 )
+from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, ErrorTable, Fault, Meaning, Result, accepted, rejected
 from sms_providers.transport import Budget, Reply
 
 LATEST = timedelta(days=180)
@@ -40,6 +37,8 @@ PAGE = 50  # numbers a page
 # Status groups: accepted, pending, delivered; and undeliverable, expired, rejected.
 TAKEN, FAILED = {"0", "1", "3"}, {"2", "4", "5"}
 EXPIRED = "4"
+
+_NO_REPORT = Meaning(UNKNOWN, Fault.OTHER, "no_carrier_report")
 
 # What a status of a failed group says about the message, by `status.id`.
 STATUSES: ErrorTable = {
@@ -51,7 +50,7 @@ STATUSES: ErrorTable = {
     "15": Meaning(
         REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The handset was not reached while the message was valid."
     ),
-    "29": Meaning(UNKNOWN, Fault.OTHER, "no_carrier_report"),
+    "29": _NO_REPORT,
     "6": Meaning(REJECTED, Fault.RECIPIENT, "no_route", "The network is not covered, or not allowed to this account."),
     "8": Meaning(REJECTED, Fault.RECIPIENT, "invalid_recipient", "Infobip does not know the number's prefix."),
     "10": Meaning(REJECTED, Fault.RECIPIENT, "recipient_opted_out", "The number is on a do-not-disturb list."),
@@ -115,8 +114,6 @@ class InfobipSms(ProviderAdapter):
         balance=True, sender_names=True, scheduling=True, reference=True
     )
     errors: ClassVar[ErrorTable] = ERRORS
-    sender_pattern: ClassVar[str] = SENDER_ID
-    sender_help: ClassVar[str] = SENDER_ID_HELP
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "base_url",
@@ -180,8 +177,7 @@ class InfobipSms(ProviderAdapter):
         return self._request("POST", "/sms/3/messages", json={"messages": [message], "options": options})
 
     def read_send(self, reply: Reply) -> Result:
-        listed = reply.object.get("messages")
-        entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        entries = as_objects(reply.object.get("messages"))
         if not reply.is_success or not entries:
             return self.read_refusal(reply)
         first, *others = [self._read_entry(entry, reply) for entry in entries]
@@ -234,16 +230,14 @@ class InfobipSms(ProviderAdapter):
             return self.unreadable(reply)
         said = as_code(status.get("description")) or as_code(status.get("name"))
         if group == EXPIRED and code not in STATUSES:  # it was on its way for as long as it was valid
-            message = f"Infobip: {reasons.text('no_carrier_report')}"
-            return unknown("no_carrier_report", message, code=code, provider_message_id=message_id)
+            return self.by_meaning(_NO_REPORT, code=code, provider_message_id=message_id)
         if not code:
             return self.refused(f"status group {group}", said, provider_message_id=message_id)
         return self.by_code(code, reply, said=said, table=STATUSES, provider_message_id=message_id)
 
     def _by_violations(self, reply: Reply, code: str) -> Result | None:
         """Say what a bad request is about; None when nothing is named, or nothing that we know."""
-        listed = reply.object.get("violations")
-        violations = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+        violations = as_objects(reply.object.get("violations"))
         paths = [as_code(item.get("property")) for item in violations]
         names = {name.lower() for path in paths for name in re.findall("[A-Za-z]+", path)}
         said = "; ".join(
@@ -275,7 +269,5 @@ def _code_and_text(reply: Reply) -> tuple[str, str]:
 
 def _usable_number(item: Any) -> str:
     """Return the number of one item that can send SMS, else nothing."""
-    if not isinstance(item, dict):
-        return ""
-    capabilities = item.get("capabilities")
-    return as_code(item.get("number")) if isinstance(capabilities, list) and "SMS" in capabilities else ""
+    number = as_object(item)
+    return as_code(number.get("number")) if "SMS" in as_list(number.get("capabilities")) else ""

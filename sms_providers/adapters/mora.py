@@ -103,10 +103,10 @@ class MoraSms(ProviderAdapter):
             return self.by_status(reply, code=code or status)
         if code == ACCEPTED and status not in ("", "200"):  # an "accepted" that its envelope contradicts
             return self.contradictory(as_code(data.get("ref_id")), code=status)
-        if status in ("401", "403") and reply.status not in (401, 403, 429):
-            return rejected(Fault.AUTH, "Mora SMS does not accept the user name and API key.", code=status)
-        if reply.status in (401, 403, 429):
+        if reply.is_turned_away:
             return self.by_status(reply, code=code or status)
+        if status in ("401", "403"):
+            return rejected(Fault.AUTH, "Mora SMS does not accept the user name and API key.", code=status)
         if code not in ("", ACCEPTED, *ERRORS) and (ref_id := as_code(data.get("ref_id"))):
             return self.contradictory(ref_id, code=code)
         if code and code != ACCEPTED:

@@ -18,7 +18,7 @@ import requests
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
 from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_decimal, bare_sender
+from sms_providers.adapters.wire import as_code, as_decimal, as_objects, bare_sender
 from sms_providers.results import REJECTED, ErrorTable, Fault, Meaning, Result, accepted, unknown
 from sms_providers.transport import Budget, Reply
 
@@ -90,8 +90,6 @@ class MsegatSms(ProviderAdapter):
     errors: ClassVar[ErrorTable] = ERRORS
     sender_field: ClassVar[str] = "user_sender"
     # Wider than M0029, which is about registering: Msegat's own test sender `auth-mseg` has a hyphen.
-    sender_pattern: ClassVar[str] = SENDER_ID
-    sender_help: ClassVar[str] = SENDER_ID_HELP
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "user_name",
@@ -137,7 +135,7 @@ class MsegatSms(ProviderAdapter):
 
     def read_refusal(self, reply: Reply) -> Result:
         code, glued_id = _code_and_id(reply)
-        if reply.status in (401, 403, 429) or reply.is_fault:
+        if reply.is_turned_away or reply.is_fault:
             return self.by_status(reply, code=code)
         if code in ACCEPTED:  # to a question, or under a status that contradicts it
             return self.unreadable(reply)
@@ -173,7 +171,7 @@ class MsegatSms(ProviderAdapter):
         items = reply.json if reply.is_success else None
         if not isinstance(items, list):
             raise self.refuse(reply)
-        senders = [item for item in items if isinstance(item, dict) and as_code(item.get("SenderID"))]
+        senders = [item for item in as_objects(items) if as_code(item.get("SenderID"))]
         if items and not senders:  # a list of something else
             raise self.refuse(reply)
         return [as_code(sender["SenderID"]) for sender in senders if _is_usable(sender)]

@@ -23,7 +23,7 @@ from sms_providers.adapters.base import (
     Sms,
 )
 from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_count, as_decimal, basic, round_up
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_object, as_objects, basic, round_up
 from sms_providers.results import (
     REJECTED,
     UNAVAILABLE,
@@ -139,8 +139,6 @@ class TwilioSms(ProviderAdapter):
     errors: ClassVar[ErrorTable] = ERRORS
     sender_field: ClassVar[str] = "from"
     needs_sender: ClassVar[bool] = False  # a Messaging Service chooses one
-    sender_pattern: ClassVar[str] = SENDER_ID
-    sender_help: ClassVar[str] = SENDER_ID_HELP
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "account_sid",
@@ -264,7 +262,7 @@ class TwilioSms(ProviderAdapter):
         names = [
             as_code(item.get("phone_number"))
             for item in self._listed("IncomingPhoneNumbers.json?PageSize=50", "incoming_phone_numbers", budget, ends_at)
-            if isinstance(item.get("capabilities"), dict) and item["capabilities"].get("sms") is True
+            if as_object(item.get("capabilities")).get("sms") is True
         ]
         try:
             codes = [
@@ -296,7 +294,7 @@ class TwilioSms(ProviderAdapter):
             items = reply.object.get(key)
             if not reply.is_success or not isinstance(items, list):
                 raise self.refuse(reply)
-            yield from (item for item in items if isinstance(item, dict))
+            yield from as_objects(items)
             next_path = reply.object.get("next_page_uri")
             # A path of this account's on the same host, or the credentials would go elsewhere.
             if not isinstance(next_path, str) or not next_path.startswith(self._path("")):

@@ -156,8 +156,6 @@ class UnifonicSms(ProviderAdapter):
     capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True, reference=True)
     errors: ClassVar[ErrorTable] = ERRORS
     sender_field: ClassVar[str] = "sender_id"
-    sender_pattern: ClassVar[str] = SENDER_ID
-    sender_help: ClassVar[str] = SENDER_ID_HELP
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         secret_key(
             "app_sid",

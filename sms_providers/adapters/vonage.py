@@ -26,7 +26,17 @@ import requests
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms, Unicode
 from sms_providers.adapters.credentials import KEY, KEY_HELP, CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_its_body_says, bare_sender, basic, words
+from sms_providers.adapters.wire import (
+    as_code,
+    as_count,
+    as_decimal,
+    as_its_body_says,
+    as_list,
+    as_object,
+    bare_sender,
+    basic,
+    words,
+)
 from sms_providers.results import (
     REJECTED,
     UNAVAILABLE,
@@ -104,8 +114,6 @@ class VonageSms(ProviderAdapter):
     )
     errors: ClassVar[ErrorTable] = ERRORS
     sender_field: ClassVar[str] = "from"
-    sender_pattern: ClassVar[str] = _SENDER
-    sender_help: ClassVar[str] = _SENDER_HELP
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "api_key",
@@ -254,8 +262,7 @@ def signature(fields: Mapping[str, str], secret: str, method: str) -> str:
 
 def _parts(reply: Reply) -> list[tuple[str, dict[str, Any]]]:
     """Return the status and the fields of every part; the status is empty where it is no number."""
-    entries = reply.object.get("messages")
-    parts = [entry if isinstance(entry, dict) else {} for entry in entries] if isinstance(entries, list) else []
+    parts = [as_object(entry) for entry in as_list(reply.object.get("messages"))]
     return [(_status(part), part) for part in parts]
 
 
@@ -288,5 +295,5 @@ def _numbers(reply: Reply) -> list[Any] | None:
 
 def _usable_number(item: Any) -> str:
     """Return the number of one item that can send SMS, else nothing."""
-    features = item.get("features") if isinstance(item, dict) else None
-    return as_code(item.get("msisdn")) if isinstance(features, list) and "SMS" in features else ""
+    number = as_object(item)
+    return as_code(number.get("msisdn")) if "SMS" in as_list(number.get("features")) else ""

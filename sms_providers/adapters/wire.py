@@ -56,6 +56,16 @@ def as_object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def as_list(value: Any) -> list[Any]:
+    """Return a JSON list, empty where it is missing, null or something else."""
+    return value if isinstance(value, list) else []
+
+
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a JSON list, without whatever else is in it."""
+    return [item for item in as_list(value) if isinstance(item, dict)]
+
+
 def as_code(value: Any) -> str:
     """Return a code or an id as text, whether it came as a number or as text; empty for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | str):
