@@ -12,6 +12,12 @@ class InvalidText(InvalidInput):
 
 def check(text: str) -> str:
     """Return `text` as it is. Raises `InvalidText` for one that is empty, too long or takes too many segments."""
+    measure(text)
+    return text
+
+
+def measure(text: str) -> encoding.Segments:
+    """Check `text` as `check` does, and return its encoding and segments, which had to be counted anyway."""
     if not text.strip():
         raise InvalidText("The message is empty.")
     if len(text) > MAX_CHARACTERS:  # first: counting the segments of a megabyte would be wasted
@@ -21,4 +27,4 @@ def check(text: str) -> str:
         raise InvalidText(
             f"The message takes {counted.count} parts in {counted.encoding}; at most {MAX_SEGMENTS} are sent."
         )
-    return text
+    return counted

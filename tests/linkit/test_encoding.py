@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkit.encoding import Encoding, Segments, detect, segments
+from linkit.encoding import Encoding, Segments, detect, outside_gsm7, segments
 
 ESCAPE = "\x1b"
 
@@ -57,6 +57,31 @@ def cut(text: str) -> list[str]:
         pieces.append(units[:end])
         units = units[end:]
     return pieces
+
+
+def naive(text: str) -> Segments:
+    """Return what `segments` does, character by character."""
+    if septets(text) is None:
+        units, lone, segment = [2 if character > "\uffff" else 1 for character in text], 70, 67
+    else:
+        units, lone, segment = [1 if character in BASIC else 2 for character in text], 160, 153
+    count, used = 1, 0
+    for unit in units if sum(units) > lone else []:
+        if used + unit > segment:
+            count, used = count + 1, 0
+        used += unit
+    return Segments(detect(text), count)
+
+
+@st.composite
+def _near_a_border(draw: st.DrawFn) -> str:
+    """Return a text with characters of one unit and two where segments end."""
+    single, double, segment = draw(st.sampled_from([("a", "€", 153), ("م", "😀", 67), ("\ud83d", "\U0010ffff", 67)]))
+    pieces = []
+    for _ in range(draw(st.integers(0, 3))):
+        pieces.append(single * (segment - draw(st.integers(0, 4))))
+        pieces.extend(draw(st.lists(st.sampled_from([single, double]), max_size=4)))
+    return "".join(pieces) + single * draw(st.integers(0, segment))
 
 
 TEXTS = st.one_of(
@@ -162,6 +187,23 @@ def test_a_surrogate_pair_is_never_split():
 @given(TEXTS)
 def test_the_count_is_that_of_the_reference(text: str):
     assert segments(text).count == len(cut(text))
+
+
+@given(st.one_of(TEXTS, _near_a_border(), st.text(alphabet=st.sampled_from("a\ud83d\ude00😀\0\x1b"), max_size=250)))
+def test_counting_by_arithmetic_is_counting_one_by_one(text: str):
+    assert segments(text) == naive(text)
+
+
+@given(TEXTS)
+def test_what_is_outside_gsm7_is_what_makes_it_ucs2(text: str):
+    found = list(outside_gsm7(text))
+    assert bool(found) is (detect(text) is Encoding.UCS2)
+    assert found == [(index, character) for index, character in enumerate(text) if septets(character) is None]
+
+
+def test_where_a_text_leaves_gsm7():
+    assert list(outside_gsm7("[plain] text, 5 €")) == []
+    assert list(outside_gsm7("It’s 😀\u00a0!")) == [(2, "’"), (5, "😀"), (6, "\u00a0")]
 
 
 @given(TEXTS)

@@ -172,6 +172,37 @@ def test_anything_else_is_refused(typed: str):
         parse_mobile(typed, region="SA")
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "50123456.0",  # with its zero it would be a digit longer, and a number
+        "050123456.0",
+        "+96650123456.0",
+        "966501234567.0",
+        "966501234567.00",
+        "50123456,0",
+        "50 123 456.0",
+        "٥٠١٢٣٤٥٦٫٠",
+        "٥٠١٢٣٤٥٦.٠",
+        "9.66E+11",
+        "9.66501234567E+11",
+        "9,66501E+11",
+        "9.66501e11",
+        "966E+9",
+        "٩٫٦٦E+١١",
+    ],
+)
+def test_an_amount_from_a_spreadsheet_is_no_number(typed: str):
+    with pytest.raises(InvalidNumber, match=r"This is not a phone number: .*Format the column as text") as caught:
+        parse_mobile(typed, region="SA")
+    assert caught.value.reason == "invalid_recipient"
+
+
+@pytest.mark.parametrize("typed", ["050.123.4567", "050.1234.567", "0501234567.", "050123.4567", "+966.501.234.567"])
+def test_a_number_written_with_dots_is_no_amount(typed: str):
+    assert parse_mobile(typed, region="SA") == SAUDI
+
+
 @pytest.mark.parametrize("typed", ["2626262626", "\u0968" * 10, "7\ud8007"], ids=ascii)
 def test_a_refusal_does_not_repeat_what_was_typed(typed: str):
     with pytest.raises(InvalidNumber) as caught:
