@@ -1,16 +1,19 @@
-"""JSON request bodies: bounded in size and depth, and a client's mistake whatever is wrong with them."""
+"""Request bodies, bounded in size and JSON in depth, and a client's mistake whatever is wrong with them."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import JSONParser, MultiPartParser
 from rest_framework.utils.json import strict_constant
 
 from linkit.errors import TooLarge
 
+_THROWN_AWAY = 10  # times the limit: what is larger still is cut off
+_PIECE = 64 * 1024
 MAX_DEPTH = 200  # nothing of ours comes near it, and whatever walks a body stays far from the end of the stack
 
 
@@ -32,6 +35,30 @@ class BoundedJSONParser(JSONParser):
         if _is_deeper(body, MAX_DEPTH):
             raise ParseError("JSON parse error - nested too deeply")
         return body
+
+
+class BoundedMultiPartParser(MultiPartParser):
+    """A form with a file, whose size the view bounds by `max_body_bytes` before anything of it is parsed."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        context = parser_context or {}
+        limit = context["view"].max_body_bytes()
+        if is_over(context["request"], limit):
+            raise TooLarge(f"The upload is over {limit:,} bytes; nothing was stored or sent. Split the file.")
+        return super().parse(stream, media_type, parser_context)
+
+
+def is_over(request: HttpRequest, limit: int) -> bool:
+    """Whether the body of a request is longer than `limit` bytes.
+
+    If so it is read and thrown away, within reason: many a client shows no answer to an upload that is cut off.
+    """
+    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    if length <= limit:
+        return False
+    while length < _THROWN_AWAY * limit and request.read(_PIECE):
+        pass
+    return True
 
 
 def _is_deeper(body: Any, limit: int) -> bool:

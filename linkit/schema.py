@@ -74,7 +74,7 @@ _ERRORS: dict[int, tuple[str, str, Any]] = {
         {"reason": "too_large"},
     ),
     415: (
-        "The body is not JSON.",
+        "The body is not of the kind that this call takes.",
         'Unsupported media type "text/plain" in request.',
         None,
     ),

@@ -94,6 +94,8 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
     sms_parts = serializers.IntegerField(source="segment_count")
     created = serializers.DateTimeField(source="created_at")
     updated = serializers.DateTimeField(source="updated_at")
+    expires_at = serializers.DateTimeField(source="deadline", allow_null=True, help_text="Not sent after this.")
+    bulk_job_id = serializers.UUIDField(source="job_id", allow_null=True, help_text="The file it came in, if it did.")
 
     class Meta:
         model = Message
@@ -101,6 +103,7 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
             "id", "mobile", "message", "sender", "datetime", "preferred_provider_slug", "idempotency_key", "meta",
             "dispatch_status", "provider_slug", "claimed_organization_app_id", "reason", "error_message", "sms_parts",
             "encoding", "is_test", "created", "updated", "claimed_at", "sent_at", "expires_at",
+            "bulk_job_id",
         ]  # fmt: skip
 
 
@@ -162,12 +165,13 @@ _MESSAGE = {
     "claimed_at": "2026-11-23T09:00:00Z",
     "sent_at": "2026-11-23T09:00:01Z",
     "expires_at": "2026-11-26T09:00:00Z",
+    "bulk_job_id": None,
 }
 
 
 def _messages(request: Request) -> QuerySet[Message]:
     """Return the messages that the caller may see: a test key's world is the simulated one."""
-    messages = Message.objects.filter(organization=organization_of(request))
+    messages = Message.objects.filter(organization=organization_of(request)).select_related("job")
     return messages.filter(is_test=True) if caller_of(request).is_test else messages
 
 

@@ -16,35 +16,45 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from linkit import clock
 from outbox import routing
+from outbox.bulk import counters, jobs
+from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
 from sms_providers import sending
-from sms_providers.models import Attempt, OrganizationApp, SmsLog, Source, Status
+from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Outcome, Result
 from sms_providers.sending import Ending, Route
 
+_JOBS_LOOKED_AT = 16  # in one claim; which of more comes by lot
 _COLUMNS = ", ".join(f'm."{field.column}"' for field in Message._meta.concrete_fields)
 # One statement takes a batch. PostgreSQL passes over rows that another worker is taking at this moment; SQLite has
 # one writer at a time, so there are none.
 _CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT id AS due_id FROM outbox_message
-    WHERE status = 'pending' AND next_attempt_at <= %s AND expires_at > %s
-    ORDER BY next_attempt_at, id LIMIT %s {lock}
+    WHERE status = 'pending' AND next_attempt_at <= %s AND {lane} LIMIT %s {lock}
 )
 UPDATE outbox_message AS m
 SET status = 'sending', claim_token = %s, claimed_at = %s, lease_expires_at = %s, updated_at = %s
 FROM due WHERE m.id = due.due_id
 RETURNING {columns}
 """
-# The start mark: only while the claim still holds and the app may still send, as it was when it was chosen.
+# The lanes: messages of their own come first; what room is left goes to running jobs.
+_ALONE = "job_id IS NULL AND expires_at > %s ORDER BY next_attempt_at, id"
+_OF_JOB = "job_id = %s ORDER BY next_attempt_at, row_number"
+# The start mark: only while the claim still holds, the job runs and the app may still send, as it was when it was
+# chosen.
 _MARK = """
 UPDATE outbox_message SET started_at = %s, updated_at = %s, app_id = %s, provider_slug = %s
 WHERE id IN ({ids}) AND claim_token = %s AND status = 'sending' AND started_at IS NULL
-AND lease_expires_at > %s AND expires_at > %s
+AND lease_expires_at > %s
+AND (expires_at > %s OR EXISTS (
+    SELECT 1 FROM outbox_bulkjob AS job
+    WHERE job.id = outbox_message.job_id AND job.status = 'running' AND job.expires_at > %s
+))
 AND (%s OR EXISTS (
     SELECT 1 FROM sms_providers_organizationapp AS app
     WHERE app.id = %s AND app.is_enabled AND app.uninstalled_at IS NULL AND app.updated_at = %s
@@ -89,19 +99,14 @@ class Started:
 
 
 def claim(*, limit: int) -> list[Claimed]:
-    """Lease up to `limit` due messages to the caller, the longest waiting first."""
+    """Lease up to `limit` due messages to the caller, the longest waiting first, and bulk rows after all others."""
     began = time.monotonic()  # before the database's clock is read: the lease ends no earlier than we think
     token = uuid.uuid4()
     with transaction.atomic():
         now = clock.now()
-        lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-        columns = _COLUMNS if connection.vendor == "postgresql" else _COLUMNS.replace("m.", "")
-        messages = list(
-            Message.objects.raw(
-                _CLAIM.format(lock=lock, columns=columns),
-                [_db(value) for value in (now, now, limit, token, now, now + settings.OUTBOX_LEASE, now)],
-            )
-        )
+        messages = _take(_ALONE, now, limit=limit, token=token, now=now)
+        if len(messages) < limit:
+            messages += _take_of_jobs(limit=limit - len(messages), token=token, now=now)
     if not messages:
         return []
     call_limit = settings.PROVIDER_CALL_LIMIT + settings.OUTBOX_LEASE_MARGIN
@@ -114,10 +119,12 @@ def claim(*, limit: int) -> list[Claimed]:
     tries: dict[uuid.UUID, list[Attempt]] = {}
     if logs:
         # Without the providers' answers: a message that is tried for days has hundreds.
-        known = Attempt.objects.only("log", "app", "provider_slug", "outcome", "reason", "message", "retry_at")
+        known = Attempt.objects.only(
+            "log", "app", "provider_slug", "outcome", "reason", "message", "started_at", "retry_at"
+        )
         for attempt in known.filter(log__in=logs.values()).order_by("pk"):
             tries.setdefault(attempt.log_id, []).append(attempt)
-    messages.sort(key=lambda message: (message.next_attempt_at, message.pk))
+    messages.sort(key=lambda each: (each.job_id is not None, each.next_attempt_at, each.row_number or 0, each.pk))
     return [
         Claimed(
             message,
@@ -130,10 +137,33 @@ def claim(*, limit: int) -> list[Claimed]:
     ]
 
 
+def _take(lane: str, owner: object, *, limit: int, token: uuid.UUID, now: datetime) -> list[Message]:
+    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    columns = _COLUMNS if connection.vendor == "postgresql" else _COLUMNS.replace("m.", "")
+    values = (now, owner, limit, token, now, now + settings.OUTBOX_LEASE, now)
+    return list(
+        Message.objects.raw(_CLAIM.format(lane=lane, lock=lock, columns=columns), [_db(value) for value in values])
+    )
+
+
+def _take_of_jobs(*, limit: int, token: uuid.UUID, now: datetime) -> list[Message]:
+    """Lease rows of running jobs: organizations take turns, and so do the jobs of one, both by lot."""
+    due = Message.objects.filter(job=OuterRef("pk"), status=Status.PENDING, next_attempt_at__lte=now)
+    jobs = BulkJob.objects.filter(Exists(due), status=JobStatus.RUNNING, expires_at__gt=now)
+    found = list(jobs.order_by("?").values_list("pk", "organization_id")[:_JOBS_LOOKED_AT])
+    firsts = list({organization_id: pk for pk, organization_id in found}.values())
+    messages: list[Message] = []
+    for share, round_of in ((-(-limit // max(1, len(firsts))), firsts), (limit, [pk for pk, _ in found])):
+        for job_id in round_of:
+            if room := min(share, limit - len(messages)):
+                messages += _take(_OF_JOB, job_id, limit=room, token=token, now=now)
+    return messages
+
+
 def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
     """Commit the start mark, log row and attempt of these messages. One that does not come back must not be sent.
 
-    It lost its lease or expired, or its app was disabled or changed meanwhile.
+    It lost its lease or expired, its job was paused or stopped, or its app was disabled or changed meanwhile.
     """
     # Rows of one claim that go through one app, as it was at that claim, are marked by one statement.
     groups: dict[tuple[Any, ...], list[tuple[Claimed, Route]]] = {}
@@ -142,11 +172,12 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
         key = (claimed.message.claim_token, app.pk if app else None, app.updated_at if app else None, route.slug)
         groups.setdefault(key, []).append((claimed, route))
     with transaction.atomic():
+        counters.hold(claimed.message.job_id for claimed, _ in batch)
         now = clock.now()
         won = []
         for (token, app_id, app_updated_at, slug), pairs in groups.items():
             ids = [claimed.message.pk for claimed, _ in pairs]
-            guards = [token, now, now, app_id is None, app_id, app_updated_at]
+            guards = [token, now, now, now, app_id is None, app_id, app_updated_at]
             with connection.cursor() as cursor:
                 statement = _MARK.format(ids=", ".join(["%s"] * len(ids)))
                 cursor.execute(statement, [_db(value) for value in (now, now, app_id, slug, *ids, *guards)])
@@ -174,7 +205,7 @@ def _log_for(message: Message) -> SmsLog:
     return SmsLog(
         organization_id=message.organization_id,
         is_test=message.is_test,
-        source=Source.OUTBOX,
+        source=message.source,
         recipient=message.recipient,
         text=message.text,
         sender_id=message.sender_id,
@@ -197,22 +228,30 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
     with transaction.atomic():
         now = clock.now()
         endings = []
+        moves = counters.Moves()
+        refused: dict[uuid.UUID, Result] = {}
         for started, result in sorted(results, key=lambda pair: pair[0].claimed.message.pk):
             message, attempt = started.claimed.message, started.attempt
             retry_at = routing.retry_at(result, tries_before=len(started.same_app), now=now)
+            if message.job_id and result.is_about_the_whole_account:
+                # The job pauses for it, and whoever resumes it has seen to the account.
+                retry_at = now
+                refused[message.job_id] = result
             sending.close(attempt, result, now=now, retry_at=retry_at)
             changes = _after(started, result, now)
-            won = Message.objects.filter(
-                pk=message.pk,
-                claim_token=message.claim_token,
-                status__in=[Status.SENDING, Status.DISPATCH_TIMEOUT],
-            ).update(lease_expires_at=None, updated_at=now, **changes)
-            if won:
-                status = str(changes["status"])
-                counts[status] = counts.get(status, 0) + 1
-                endings.append(Ending(attempt, result, status))
+            held = Message.objects.filter(pk=message.pk, claim_token=message.claim_token)
+            for before in (Status.SENDING, Status.DISPATCH_TIMEOUT):
+                if held.filter(status=before).update(lease_expires_at=None, updated_at=now, **changes):
+                    status = str(changes["status"])
+                    counts[status] = counts.get(status, 0) + 1
+                    endings.append(Ending(attempt, result, status))
+                    moves.note(message.job_id, before=before, after=status)
+                    break
         if endings:
             sending.finish(endings, now=now)
+        moves.write(now=now)
+        for job_id, result in sorted(refused.items()):
+            jobs.pause_by_refusal(job_id, reason=result.reason, message=result.message, now=now)
     return counts
 
 
@@ -234,7 +273,11 @@ def _after(started: Started, result: Result, now: datetime) -> dict[str, object]
 
 
 def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] | None = None) -> None:
-    """Return messages without a start mark to the queue: due at once, or as `waits` says for its id."""
+    """Return messages without a start mark to the queue: due at once, or as `waits` says for its id.
+
+    A job whose app cannot send is paused: its rows would come back to us all the time.
+    """
+    idle: dict[uuid.UUID, routing.Wait] = {}
     with transaction.atomic():
         now = clock.now()
         for item in sorted(claimed, key=lambda each: each.message.pk):
@@ -248,21 +291,29 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
                 updated_at=now,
                 **said,
             )
+            if wait and wait.reason == "no_app" and item.message.job_id:
+                idle[item.message.job_id] = wait
+        for job_id, wait in sorted(idle.items()):
+            jobs.pause_by_refusal(job_id, reason=wait.reason, message=wait.message, now=now)
 
 
 def give_up(claimed: Claimed, *, reason: str, message: str) -> None:
     """End a message that nobody can send."""
     with transaction.atomic():
+        now = clock.now()
         ended = _held(claimed).update(
             status=Status.FAILED,
             claim_token=None,
             lease_expires_at=None,
             reason=reason,
             error_message=message,
-            updated_at=clock.now(),
+            updated_at=now,
         )
         if ended:
             sending.close_unsent([claimed.message.pk], reason=reason, message=message)
+            moves = counters.Moves()
+            moves.note(claimed.message.job_id, before=Status.PENDING, after=Status.FAILED)
+            moves.write(now=now)
 
 
 def _held(claimed: Claimed) -> QuerySet[Message]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import secrets
 import time
+from datetime import datetime
 
 from django.db import models
 from django.db.models import Q
@@ -12,20 +15,35 @@ from django.utils.functional import cached_property
 
 from linkit.encoding import Encoding
 from linkit.models import Organization, TimestampedModel, Token, User
-from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
+from outbox.bulk.models import BulkDraft, BulkJob, BulkRowError, Upload, UploadChunk
+from sms_providers.models import Attempt, OrganizationApp, SmsLog, Source, Status
+
+__all__ = ["BulkDraft", "BulkJob", "BulkRowError", "Message", "Upload", "UploadChunk"]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 15
 _TIME_DIGITS, _RANDOM_DIGITS = 8, 6  # milliseconds until the year 2059, then 2 billion to one against a clash
+_TRIPLES = ["".join(triple) for triple in itertools.product(_DIGITS, repeat=_RANDOM_DIGITS // 2)]
 
 
 def new_id() -> str:
     """Return `r` and 14 lower-case letters and digits, ordered by time."""
+    return _id_of_now() + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_DIGITS))
+
+
+def new_ids(count: int) -> list[str]:
+    """Return so many of them, different from each other, for far less than one call each."""
+    prefix, thousands = _id_of_now(), len(_TRIPLES)
+    numbers = random.sample(range(thousands**2), count)  # they name messages and keep no secret
+    return [prefix + _TRIPLES[number // thousands] + _TRIPLES[number % thousands] for number in numbers]
+
+
+def _id_of_now() -> str:
     number, digits = time.time_ns() // 1_000_000, []
     for _ in range(_TIME_DIGITS):
         number, digit = divmod(number, 36)
         digits.append(_DIGITS[digit])
-    return "r" + "".join(reversed(digits)) + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_DIGITS))
+    return "r" + "".join(reversed(digits))
 
 
 class Message(TimestampedModel):
@@ -54,6 +72,18 @@ class Message(TimestampedModel):
     idempotency_key = models.CharField(max_length=128, null=True, blank=True, help_text="Chosen by the client.")
     request_digest = models.CharField(max_length=64, editable=False)
     meta = models.JSONField(default=dict, blank=True, help_text="The client's own notes.")
+    job = models.ForeignKey(
+        BulkJob,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="messages",
+        db_index=False,
+        verbose_name="bulk job",
+        help_text="The file it came in. It is sent only while the job runs.",
+    )
+    row_number = models.PositiveIntegerField(null=True, blank=True, help_text="In the file; the header is row 1.")
+    typed_recipient = models.CharField(max_length=64, blank=True, help_text="The number as the file has it.")
     token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, help_text="The key or session it came by.")
     user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, help_text="The person who queued it.")
 
@@ -61,7 +91,12 @@ class Message(TimestampedModel):
     reason = models.CharField(max_length=64, blank=True, help_text="Stable, for programs.")
     error_message = models.TextField(blank=True)
     next_attempt_at = models.DateTimeField(help_text="Not sent before this; also its place in the queue.")
-    expires_at = models.DateTimeField(help_text="Not sent after this: then it fails.")
+    expires_at = models.DateTimeField(
+        null=True, help_text="Not sent after this: then it fails. Empty: the deadline of its job."
+    )
+    requeued_at = models.DateTimeField(
+        null=True, editable=False, help_text="What was tried before no longer decides who may send it."
+    )
     claim_token = models.UUIDField(null=True, editable=False, help_text="Random; names the claim that may finish it.")
     claimed_at = models.DateTimeField(null=True, editable=False)
     lease_expires_at = models.DateTimeField(null=True, editable=False, help_text="Until when it is its claim's.")
@@ -84,8 +119,16 @@ class Message(TimestampedModel):
         verbose_name = "queued message"
         ordering = ["-created_at", "-id"]
         constraints = [
-            # A client that repeats a POST gets its first message back. NULL keys never clash.
-            models.UniqueConstraint(fields=["organization", "is_test", "idempotency_key"], name="outbox_idempotent"),
+            # A client that repeats a POST gets its first message back.
+            models.UniqueConstraint(
+                fields=["organization", "is_test", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+                name="outbox_idempotent",
+            ),
+            # A file that is split twice makes each row once.
+            models.UniqueConstraint(
+                fields=["job", "row_number"], condition=Q(job__isnull=False), name="outbox_row_once"
+            ),
             models.CheckConstraint(
                 condition=Q(status="sending", lease_expires_at__isnull=False, claim_token__isnull=False)
                 | (~Q(status="sending") & Q(lease_expires_at__isnull=True)),
@@ -94,27 +137,63 @@ class Message(TimestampedModel):
             models.CheckConstraint(
                 condition=~Q(status="pending") | Q(started_at__isnull=True), name="outbox_pending_not_started"
             ),
+            # A message of its own expires by itself, one of a job with the job.
+            models.CheckConstraint(
+                condition=Q(job__isnull=True, expires_at__isnull=False)
+                | Q(job__isnull=False, expires_at__isnull=True, row_number__isnull=False),
+                name="outbox_deadline",
+            ),
         ]
         indexes = [
             # claims.claim: the queue, the longest waiting first. Finished rows stay out of the index.
-            models.Index(fields=["next_attempt_at", "id"], condition=Q(status="pending"), name="outbox_due"),
+            models.Index(
+                fields=["next_attempt_at", "id"], condition=Q(status="pending", job__isnull=True), name="outbox_due"
+            ),
+            # claims.claim: what is due of one job, in the order of its file.
+            models.Index(
+                fields=["job", "next_attempt_at", "row_number"],
+                condition=Q(status="pending", job__isnull=False),
+                name="outbox_due_of_job",
+            ),
+            # jobs.errors, jobs.retry_failed: the failed rows of one job.
+            models.Index(
+                fields=["job", "row_number"], condition=Q(status="failed", job__isnull=False), name="outbox_job_failed"
+            ),
             # reaping.reap: leases that have run out, and messages that nobody sent in time.
             models.Index(fields=["lease_expires_at"], condition=Q(status="sending"), name="outbox_leased"),
-            models.Index(fields=["expires_at"], condition=Q(status="pending"), name="outbox_expiring"),
+            models.Index(
+                fields=["expires_at"], condition=Q(status="pending", job__isnull=True), name="outbox_expiring"
+            ),
             # The list of one organization, newest first.
             models.Index(fields=["organization", "-created_at", "-id"], name="outbox_by_organization"),
             # The messages of one number.
             models.Index(fields=["organization", "recipient", "-created_at"], name="outbox_by_recipient"),
             # health.check_queue: since when the oldest has waited, whatever its next try.
             models.Index(
-                Coalesce("scheduled_at", "created_at"), condition=Q(status="pending"), name="outbox_waiting_since"
+                Coalesce("scheduled_at", "created_at"),
+                condition=Q(status="pending", job__isnull=True),
+                name="outbox_waiting_since",
             ),
             # Uninstalling: is anything still pinned?
-            models.Index(fields=["pinned_app"], condition=Q(status__in=["pending", "sending"]), name="outbox_pinned"),
+            models.Index(
+                fields=["pinned_app"],
+                condition=Q(status__in=["pending", "sending"], job__isnull=True),
+                name="outbox_pinned",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.id} to {self.recipient}"
+
+    @property
+    def deadline(self) -> datetime | None:
+        """Until when it may be sent: its own, or its job's, which a pause puts off and a stop takes away."""
+        return self.job.expires_at if self.job else self.expires_at
+
+    @property
+    def source(self) -> Source:
+        """The door it came through, for its log."""
+        return Source.BULK if self.job_id else Source.OUTBOX
 
     @cached_property
     def log(self) -> SmsLog | None:

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from linkit import clock
+from outbox.bulk import counters, drafts, jobs, uploads
 from outbox.models import Message
 from sms_providers.models import Attempt, Status
 from sms_providers.reaping import lose, lost, reap_direct_sends
@@ -27,11 +28,13 @@ class Reaped:
     unknown: int = 0
     expired: int = 0
     direct: int = 0
+    jobs: int = 0  # that ran into their deadline: their messages are cancelled next
+    files: int = 0  # of jobs long over, and of checks that nobody confirmed
 
 
 def reap() -> Reaped:
     """Apply every rule until nothing is left to move. Safe to run twice at once."""
-    reaped = Reaped(direct=reap_direct_sends())
+    reaped = Reaped(direct=reap_direct_sends(), jobs=jobs.stop_overdue(), files=uploads.purge() + drafts.purge())
     while True:
         ended = _reap_leases(reaped)
         expired = _expire(reaped)
@@ -62,6 +65,11 @@ def _reap_leases(reaped: Reaped) -> int:
             updated_at=now,
         )
         lose(Attempt.objects.filter(log__queued_id__in=started), now=now)
+        moves = counters.Moves()
+        for message in ended:
+            if message.started_at is not None:
+                moves.note(message.job_id, before=Status.SENDING, after=Status.DISPATCH_TIMEOUT)
+        moves.write(now=now)
     reaped.returned += len(unstarted)
     reaped.unknown += len(started)
     return len(ended)
@@ -69,8 +77,8 @@ def _reap_leases(reaped: Reaped) -> int:
 
 def _expire(reaped: Reaped) -> int:
     with transaction.atomic():
-        overdue = _locked(Message.objects.filter(status=Status.PENDING, expires_at__lte=Now()), "expires_at")
-        ids = [message.pk for message in overdue]
+        overdue = Message.objects.filter(status=Status.PENDING, job=None, expires_at__lte=Now())
+        ids = [message.pk for message in _locked(overdue, "expires_at")]
         words = "It could not be sent before it expired."
         Message.objects.filter(pk__in=ids).update(
             status=Status.FAILED, reason="expired", error_message=words, updated_at=clock.now()

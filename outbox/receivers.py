@@ -7,6 +7,7 @@ from django.dispatch import receiver
 
 from linkit.errors import Conflict
 from outbox import services
+from outbox.bulk.models import LIVE, BulkJob
 from outbox.models import Message
 from sms_providers import signals
 from sms_providers.models import OrganizationApp, SmsLog, Status
@@ -19,8 +20,12 @@ def queue_for_later(sender: Any, log: SmsLog, app: OrganizationApp | None, due_a
 
 @receiver(signals.app_uninstalling)
 def keep_pinned_apps(sender: Any, app: OrganizationApp, **_: Any) -> None:
-    if Message.objects.filter(pinned_app=app, status__in=[Status.PENDING, Status.SENDING]).exists():
+    if Message.objects.filter(pinned_app=app, job=None, status__in=[Status.PENDING, Status.SENDING]).exists():
         raise Conflict(
             f"Messages that only {app.slug} may send are still waiting; cancel them or wait, then uninstall it.",
             reason="app_in_use",
+        )
+    if BulkJob.objects.filter(app=app, status__in=LIVE).exists():
+        raise Conflict(
+            f"A bulk job through {app.slug} is not over; wait, or stop it, then uninstall the app.", reason="app_in_use"
         )

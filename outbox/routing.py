@@ -47,6 +47,7 @@ def choose(
     An app that refused for a fault of its account is out; one that was unavailable comes back at its `retry_at`,
     and until then the next by priority is tried.
     """
+    tries = _since_requeued(message, tries)
     left = _left(message, apps, tries, now)
     if not left:
         refusals = [attempt for attempt in tries if attempt.outcome == Outcome.REJECTED]
@@ -66,7 +67,14 @@ def next_try_at(
     message: Message, *, apps: Sequence[OrganizationApp], tries: Sequence[Attempt], now: datetime
 ) -> datetime | None:
     """Return when `message` may be tried next, after the last of `tries`; None when nobody is left to try."""
-    return min((free_at for _, free_at in _left(message, apps, tries, now)), default=None)
+    left = _left(message, apps, _since_requeued(message, tries), now)
+    return min((free_at for _, free_at in left), default=None)
+
+
+def _since_requeued(message: Message, tries: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Return the tries that count: those before somebody queued the message again decide nothing any more."""
+    since = message.requeued_at
+    return tries if since is None else [attempt for attempt in tries if attempt.started_at >= since]
 
 
 def usable(apps: Sequence[OrganizationApp]) -> list[OrganizationApp]:
@@ -110,7 +118,10 @@ def _is_usable(app: OrganizationApp) -> bool:
 def _left(
     message: Message, apps: Sequence[OrganizationApp], tries: Sequence[Attempt], now: datetime
 ) -> list[tuple[OrganizationApp | None, datetime]]:
-    """Return who may still send it, first choice first, and from when. None stands for the simulator of a test key."""
+    """Return who may still send it, first choice first, and from when. None stands for the simulator of a test key.
+
+    An app that has refused it is out, unless the refusal says when to come back: then a job was paused for it.
+    """
     if message.is_test:
         candidates: list[OrganizationApp | None] = [None]
     elif message.pinned_app_id is not None:
@@ -121,6 +132,6 @@ def _left(
     left = []
     for app in candidates:
         attempt = latest.get(app.pk if app else None)
-        if attempt is None or attempt.outcome != Outcome.REJECTED:
+        if attempt is None or attempt.outcome != Outcome.REJECTED or attempt.retry_at:
             left.append((app, (attempt and attempt.retry_at) or now))
     return left

@@ -14,6 +14,7 @@ from linkit import clock, encoding
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization, Token, User
 from outbox import routing, tasks
+from outbox.bulk import counters
 from outbox.models import Message
 from sms_providers import schedule
 from sms_providers.models import SANDBOX, OrganizationApp, SmsLog, Status
@@ -174,13 +175,17 @@ def cancel(*, message: Message) -> None:
     """End a pending message without sending it. Raises `Conflict` when it is not pending any more."""
     said = "Cancelled before it was sent."
     with transaction.atomic():
+        now = clock.now()
         cancelled = Message.objects.filter(pk=message.pk, status=Status.PENDING).update(
             status=Status.FAILED,
             reason="cancelled",
             error_message=said,
-            updated_at=clock.now(),
+            updated_at=now,
         )
         if not cancelled:
             current = Message.objects.filter(pk=message.pk).values_list("status", flat=True).first()
             raise Conflict(f"Only a pending message can be cancelled; this one is '{current}'.", reason="not_pending")
         close_unsent([message.pk], reason="cancelled", message=said)
+        moves = counters.Moves()
+        moves.note(message.job_id, before=Status.PENDING, after=Status.FAILED)
+        moves.write(now=now)

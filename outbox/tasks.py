@@ -15,6 +15,7 @@ from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError
 
 from outbox import reaping
+from outbox.bulk import work
 from outbox.dispatch import Drain
 from outbox.health import note_drain
 
@@ -27,6 +28,7 @@ RING_EXPIRES = 300
 _BROKER_PAUSE = 15.0  # seconds without wake-ups after the broker has failed: enqueue must stay fast
 
 _one_drain = threading.Lock()
+_one_worker_on_jobs = threading.Lock()
 _stopping = threading.Event()
 _broker = {"next_ring": 0.0}
 
@@ -68,14 +70,35 @@ def reap() -> None:
         logger.info("Reaped: %s", reaped)
 
 
+@shared_task(expires=RING_EXPIRES)
+def work_on_jobs() -> None:
+    """Read files, cancel and queue again, for bulk jobs. One at a time in a process, which has other things to do."""
+    if not _one_worker_on_jobs.acquire(blocking=False):
+        return
+    try:
+        while not _stopping.is_set() and work.do_next(_stopping):
+            wake()
+    finally:
+        _one_worker_on_jobs.release()
+
+
 def wake() -> None:
     """Ask a worker to drain now. A broker that is down costs nothing: the schedule finds the message."""
+    _ring(drain)
+
+
+def wake_for_jobs() -> None:
+    """Ask a worker to see now to jobs that need more than their messages sent."""
+    _ring(work_on_jobs)
+
+
+def _ring(task: Any) -> None:
     if time.monotonic() < _broker["next_ring"]:
         return
     # Set before the try: while one caller finds out whether a silent broker is back, no other waits for it.
     _broker["next_ring"] = time.monotonic() + _BROKER_PAUSE
     try:
-        drain.apply_async(retry=False)
+        task.apply_async(retry=False)
     except (OperationalError, redis.RedisError, OSError) as error:
         logger.warning("No worker was woken, the broker did not answer: %s", type(error).__name__)
     else:

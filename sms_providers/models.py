@@ -94,6 +94,7 @@ class Source(models.TextChoices):
 
     SEND = "send", "API: send"
     OUTBOX = "outbox", "API: outbox"
+    BULK = "bulk", "Bulk file"
     CONSOLE = "console", "Console"
     COMMAND = "command", "Command line"
 

@@ -107,6 +107,11 @@ class Result:
             return True
         return self.outcome == Outcome.REJECTED and self.fault is not None and self.fault.is_about_the_account
 
+    @property
+    def is_about_the_whole_account(self) -> bool:
+        """Whether the same app would refuse every other message too: credentials or balance, not a sender ID."""
+        return self.outcome == Outcome.REJECTED and self.fault in (Fault.AUTH, Fault.BALANCE)
+
 
 def accepted(provider_message_id: object = "", **details: Any) -> Result:
     """The provider took the message. An id may be a number on the wire; it is kept as text."""

@@ -213,6 +213,13 @@ def close_unsent(message_ids: Sequence[str], *, reason: str, message: str) -> No
     )
 
 
+def reopen(message_ids: Sequence[str], *, now: datetime) -> None:
+    """Make the failed log rows of messages that are queued again wait with them, in the caller's transaction."""
+    SmsLog.objects.filter(queued_id__in=message_ids, status=Status.FAILED).update(
+        status=Status.PENDING, outcome="", reason="", error_message="", updated_at=now
+    )
+
+
 def digest(**parts: Any) -> str:
     """Return a fingerprint of a request, to tell a repeat from another request under the same key."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)

@@ -105,7 +105,7 @@ def pytest_load_initial_conftests() -> Iterator[None]:
         os.environ["REDIS_URL"] = redis_url(os.environ["TEST_REDIS_URL"], worker_index())
     else:
         try:
-            _provide()
+            provide()
         except ServiceError as error:
             raise pytest.UsageError(str(error)) from None
     return (yield)
@@ -128,7 +128,7 @@ def pytest_report_header() -> str:
 # --- providing ----------------------------------------------------------------------------------------------------
 
 
-def _provide() -> None:
+def provide() -> None:
     """Start what is missing and write it all into this process's environment."""
     for name in _NOT_OURS:
         os.environ.pop(name, None)

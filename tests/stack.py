@@ -259,7 +259,7 @@ class Stack:
         self._wait_for(process, self._web_answers)
         return process
 
-    def worker(self, *, queues: str = "drain,upkeep", env: Mapping[str, str] | None = None) -> Running:
+    def worker(self, *, queues: str = "drain,upkeep,bulk", env: Mapping[str, str] | None = None) -> Running:
         """Start a Celery worker and wait until it consumes."""
         before = self._consumers()
         process = self.start(
@@ -364,6 +364,18 @@ class Stack:
 
     def post(self, path: str, body: Any, **options: Any) -> requests.Response:
         return self._session.post(self.url + path, json=body, timeout=60, **options)
+
+    def upload(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        name: str = "file.csv",
+        fields: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> requests.Response:
+        """Post a file as a browser does: `upload(path, content, headers={"Prefer": "respond-async"})`."""
+        return self._session.post(self.url + path, files={"file": (name, content)}, data=fields, timeout=60, **options)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return every outbox row by id: `{status, reason, recipient, provider_slug, is_started, is_leased}`."""

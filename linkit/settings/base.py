@@ -198,6 +198,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "DispatchStatusEnum": "sms_providers.models.Status",
         "OutcomeEnum": "sms_providers.results.Outcome",
+        "BulkJobStatusEnum": "outbox.bulk.models.JobStatus",
     },
     "TAGS": [
         {"name": "Auth", "description": "Log in, log out, API keys."},
@@ -250,6 +251,16 @@ OUTBOX_SENDERS = env.int("OUTBOX_SENDERS", default=64)  # provider calls at once
 OUTBOX_BACKOFF_MIN = timedelta(seconds=env.float("OUTBOX_BACKOFF_MIN_SECONDS", default=2))
 OUTBOX_BACKOFF_MAX = timedelta(seconds=env.float("OUTBOX_BACKOFF_MAX_SECONDS", default=600))
 
+# --- Bulk files -----------------------------------------------------------------------------------------------
+
+BULK_MAX_BYTES = env.int("BULK_MAX_BYTES", default=20_000_000)
+BULK_MAX_ROWS = env.int("BULK_MAX_ROWS", default=100_000)
+# How long `bulk-send` waits for the end before it answers 202 with the counts so far.
+BULK_SYNC_WAIT = timedelta(seconds=env.float("BULK_SYNC_WAIT_SECONDS", default=25))
+BULK_FILE_LIFETIME = timedelta(days=env.float("BULK_FILE_DAYS", default=7))  # after the end of its job
+BULK_MAX_PAUSE = timedelta(days=env.float("BULK_MAX_PAUSE_DAYS", default=14))
+BULK_WORK_LEASE = timedelta(seconds=env.float("BULK_WORK_LEASE_SECONDS", default=120))
+
 # --- Celery ---------------------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
@@ -262,7 +273,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "upkeep"
-CELERY_TASK_ROUTES = {"outbox.tasks.drain": {"queue": "drain"}}
+CELERY_TASK_ROUTES = {"outbox.tasks.drain": {"queue": "drain"}, "outbox.tasks.work_on_jobs": {"queue": "bulk"}}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -270,6 +281,8 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # all intervals are short: noth
 CELERY_BEAT_SCHEDULE = {
     # Finds what a lost wake-up left, and what has come due.
     "drain": {"task": "outbox.tasks.drain", "schedule": 1.0},
+    # Finds files to read and jobs to stop whose wake-up was lost.
+    "work_on_jobs": {"task": "outbox.tasks.work_on_jobs", "schedule": 2.0},
     "reap": {
         "task": "outbox.tasks.reap",
         "schedule": env.float("OUTBOX_REAP_SECONDS", default=30.0),

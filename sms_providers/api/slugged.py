@@ -31,6 +31,9 @@ from sms_providers.transport import Budget
 
 _TAG = "SMS providers"
 T = TypeVar("T")
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="A repeat returns the first answer."
+)
 
 
 class ProviderRejected(LinkitError):
@@ -82,11 +85,7 @@ class SendView(APIView):
             " `X-Sms-Encoding`. 202 means queued for later, or `outcome: unknown`: it may have been sent, so do not"
             " repeat it. 502 and 503 mean that nothing was sent."
         ),
-        parameters=[
-            OpenApiParameter(
-                "Idempotency-Key", str, OpenApiParameter.HEADER, description="A repeat returns the first answer."
-            )
-        ],
+        parameters=[IDEMPOTENCY_KEY],
         request=SendSerializer,
         responses={
             200: OpenApiResponse(OpenApiTypes.OBJECT, "The provider's own JSON."),
@@ -132,7 +131,7 @@ class SendView(APIView):
     )
     def post(self, request: Request, slug: str) -> Response:
         caller, organization = caller_of(request), organization_of(request)
-        key = _idempotency_key(request)
+        key = idempotency_key(request)
         catalogue.find(slug)
         serializer = SendSerializer(data=request.data, context={"organization": organization})
         serializer.is_valid(raise_exception=True)
@@ -160,7 +159,8 @@ class SendView(APIView):
         )
 
 
-def _idempotency_key(request: Request) -> str:
+def idempotency_key(request: Request) -> str:
+    """Return the caller's name for this intent, "" without one. Raises `InvalidInput`."""
     key: str = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > MAX_IDEMPOTENCY_KEY or not key.isprintable():
         raise InvalidInput(f"Idempotency-Key must be at most {MAX_IDEMPOTENCY_KEY} printable characters.")

@@ -98,6 +98,7 @@ def test_the_request_is_read_as_it_was_queued(api: Api):
         assert datetime.fromisoformat(body[name]).tzinfo
     assert set(body) == {
         "id", "mobile", "message", "sender", "datetime", "preferred_provider_slug", "idempotency_key", "meta",
+        "bulk_job_id",
         "dispatch_status", "provider_slug", "claimed_organization_app_id", "response", "error_message", "created",
         "updated", "claimed_at", "sent_at", "reason", "attempts", "sms_parts", "encoding", "expires_at", "is_test",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Send what is due, once, without Celery."""
+"""Do once what workers do all the time, without Celery: read files, send what is due."""
 
 import signal
 import threading
@@ -6,11 +6,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from outbox.bulk import work
 from outbox.dispatch import Drain
 
 
 class Command(BaseCommand):
-    help = "Send the messages that are due, then return. Ctrl-C stops claiming and lets calls in flight finish."
+    help = (
+        "Read the bulk files that wait and send the messages that are due, then return. Ctrl-C stops claiming and lets"
+        " calls in flight finish."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--seconds", type=float, default=float("inf"), help="Stop claiming after so many seconds.")
@@ -19,6 +23,8 @@ class Command(BaseCommand):
         stop = threading.Event()
         former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            while not stop.is_set() and work.do_next(stop):
+                pass
             tally = Drain(window=options["seconds"], stop=stop).run()
         finally:
             for number, handler in former.items():

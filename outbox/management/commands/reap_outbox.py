@@ -14,5 +14,6 @@ class Command(BaseCommand):
         reaped = reap()
         self.stdout.write(
             f"{reaped.returned} returned to the queue, {reaped.unknown} unknown, {reaped.expired} expired, "
-            f"{reaped.direct} direct sends unknown."
+            f"{reaped.direct} direct sends unknown, {reaped.jobs} bulk jobs out of time, {reaped.files} old files "
+            "deleted."
         )

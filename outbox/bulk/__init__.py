@@ -1,0 +1,1 @@
+"""Bulk sends: many messages from one file, each row checked by itself."""

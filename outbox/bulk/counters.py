@@ -1,0 +1,77 @@
+"""The counters of a job, and the states that follow from them.
+
+They move in the transaction that moves the messages, in its last statements, so that a poll reads one row and is
+exact, and the row is locked for a moment only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Case, F, Q, Value, When
+
+from outbox.bulk.models import ENDED, BulkJob, JobStatus
+from sms_providers.models import Status
+
+_COUNTED = {Status.SENT: "sent_count", Status.FAILED: "failed_count", Status.DISPATCH_TIMEOUT: "unknown_count"}
+
+
+class Moves:
+    """What one transaction does to the counters of any number of jobs: `note` each message, then `write`."""
+
+    def __init__(self) -> None:
+        self._changes: dict[UUID, Counter[str]] = {}
+
+    def note(self, job_id: UUID | None, *, before: str, after: str, count: int = 1) -> None:
+        """Note that `count` messages of this job went from one status to another. None: they are of no job."""
+        if job_id is None:
+            return
+        changes = self._changes.setdefault(job_id, Counter())
+        for status, step in ((before, -count), (after, count)):
+            if column := _COUNTED.get(Status(status)):
+                changes[column] += step
+
+    def write(self, *, now: datetime) -> None:
+        """Write what was noted, in the caller's transaction."""
+        for job_id, changes in sorted(self._changes.items()):  # in one order, so that no two wait for each other
+            move(job_id, changes, now=now)
+
+
+_ALL_ENDED = Q(total_count=F("sent_count") + F("failed_count") + F("unknown_count"))
+_END = Case(
+    When(status__in=[JobStatus.STOPPING, JobStatus.STOPPED], then=Value(JobStatus.STOPPED)),
+    When(sent_count=F("total_count"), then=Value(JobStatus.COMPLETED)),
+    When(sent_count=0, unknown_count=0, then=Value(JobStatus.FAILED)),
+    default=Value(JobStatus.PARTLY_FAILED),
+)
+_OPEN_AGAIN = Case(
+    When(status=JobStatus.STOPPED, then=Value(JobStatus.STOPPING)),  # and what came back is cancelled
+    default=Value(JobStatus.RUNNING),
+)
+
+
+def move(job_id: UUID, changes: Mapping[str, int], *, now: datetime) -> None:
+    """Add to the counters of a job, and end it, or open it again, if that is what they now say."""
+    job = BulkJob.objects.filter(pk=job_id)
+    if steps := {column: F(column) + step for column, step in changes.items() if step}:
+        job.update(updated_at=now, **steps)
+    # While its file is read, or its failed rows are put back, a job has not all its rows.
+    settled = job.exclude(status__in=[JobStatus.CHECKING, JobStatus.RETRYING])
+    settled.filter(_ALL_ENDED).update(status=_END, finished_at=now)
+    if any(step < 0 for step in changes.values()):  # a late answer: the message had not left after all
+        settled.filter(status__in=ENDED).exclude(_ALL_ENDED).update(status=_OPEN_AGAIN, finished_at=None)
+
+
+def hold(job_ids: Iterable[UUID | None]) -> None:
+    """Make a pause or stop of these jobs wait, before it answers, until the caller's transaction has ended.
+
+    Counters are not held up by it: on PostgreSQL it is the weakest of the row locks. SQLite has one writer at a time.
+    """
+    ids = sorted({job_id for job_id in job_ids if job_id is not None})
+    if ids and connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM outbox_bulkjob WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [ids])

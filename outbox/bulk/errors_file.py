@@ -1,0 +1,76 @@
+"""errors.csv: the rows of a file that were not sent, as they were uploaded, each with the reason."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+from collections.abc import Iterator
+from itertools import groupby, islice
+
+from linkit.errors import Conflict, Missing
+from outbox.bulk import uploads
+from outbox.bulk.models import BulkJob, BulkRowError, JobStatus
+from outbox.bulk.reading import Overrides, Table, open_table
+from outbox.models import Message
+from sms_providers.models import Status
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_ROWS_AT_ONCE = 1000
+
+
+def check(job: BulkJob) -> None:
+    """Raise `Conflict` or `Missing` unless this job has rows to list and still has its file."""
+    if job.status == JobStatus.CHECKING:
+        raise Conflict("The file is still being read; ask again in a moment.", reason="wrong_state")
+    if not job.total_count:
+        raise Conflict(f"No row of the file was read: {job.error_message}", reason="wrong_state")
+    if job.upload_id is None:
+        raise Missing("The file of this job has been deleted, and its rows with it.", reason="file_deleted")
+
+
+def lines(job: BulkJob) -> Iterator[bytes]:
+    """Yield errors.csv in pieces: UTF-8 with a byte order mark, so that spreadsheets show Arabic.
+
+    Rows that were sent, wait, or of which nobody knows are not in it. A cell that a spreadsheet would take for a
+    formula is made text by an apostrophe, which an upload of the corrected file takes off again.
+    """
+    with uploads.opened(job.upload) as file:
+        table = open_table(file, Overrides(**job.options))
+        rows = _rows(table, _reasons(job))
+        yield "\ufeff".encode() + _encoded([[*table.header, "reason"]])
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            yield _encoded(some)
+
+
+def _rows(table: Table, reasons: Iterator[tuple[int, str]]) -> Iterator[list[str]]:
+    """Go through the file once, taking the rows that `reasons`, in the same order, names."""
+    wanted, why = next(reasons, (0, ""))
+    for number, cells, _ in table.rows:
+        if number == wanted:
+            yield [*cells, why]
+            wanted, why = next(reasons, (0, ""))
+        if not wanted:
+            return
+
+
+def _reasons(job: BulkJob) -> Iterator[tuple[int, str]]:
+    """Return the numbers of the rows that failed, in order, with all that is wrong with each in one sentence."""
+    wrong = BulkRowError.objects.filter(job=job).order_by("row_number", "pk").values_list("row_number", "message")
+    failed = Message.objects.filter(job=job.pk, status=Status.FAILED).order_by("row_number")
+    refused = failed.values_list("row_number", "error_message")
+    merged = heapq.merge(
+        wrong.iterator(chunk_size=2000), refused.iterator(chunk_size=2000), key=lambda each: each[0] or 0
+    )
+    for number, group in groupby(merged, key=lambda each: each[0] or 0):
+        yield number, " ".join(message for _, message in group)
+
+
+def _encoded(rows: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([[_as_text(cell) for cell in row] for row in rows])
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -1,0 +1,56 @@
+"""Uploaded files, kept where every web process and worker can read them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from django.conf import settings
+
+from linkit import clock
+from linkit.errors import Missing
+from outbox.bulk.models import ENDED, Upload, UploadChunk
+
+_CHUNK_BYTES = 1_000_000
+
+
+def store(file: BinaryIO) -> Upload:
+    """Keep a file, in the caller's transaction."""
+    upload = Upload.objects.create(size=file.seek(0, os.SEEK_END))
+    file.seek(0)
+    number = 0
+    while data := file.read(_CHUNK_BYTES):
+        UploadChunk.objects.create(upload=upload, number=number, data=data)
+        number += 1
+    return upload
+
+
+@contextlib.contextmanager
+def opened(upload: Upload | None) -> Iterator[BinaryIO]:
+    """Give a file as a seekable one on this machine's disk, with one piece of it in memory. Raises `Missing`."""
+    with tempfile.TemporaryFile() as file:
+        chunks = UploadChunk.objects.filter(upload=upload).values_list("data", flat=True)
+        number = 0
+        while upload is not None and (data := chunks.filter(number=number).first()) is not None:
+            file.write(data)
+            number += 1
+        # Somebody may be deleting it: a part of a file can look like a whole one.
+        if upload is None or file.tell() != upload.size:
+            raise Missing("The file has been deleted, and its rows with it; nothing was sent.", reason="file_deleted")
+        file.seek(0)
+        yield file
+
+
+def purge() -> int:
+    """Delete the files of jobs that have been over for `BULK_FILE_LIFETIME`. Returns how many."""
+    over = Upload.objects.filter(job__status__in=ENDED, job__finished_at__lt=clock.now() - settings.BULK_FILE_LIFETIME)
+    return delete(list(over.values_list("pk", flat=True)[:100]))
+
+
+def delete(ids: list[int]) -> int:
+    """Delete these files, and what cannot be without them. Returns how many were still there."""
+    _, deleted = Upload.objects.filter(pk__in=ids).delete()
+    return deleted.get(Upload._meta.label, 0)
