@@ -19,9 +19,10 @@ from django.utils.safestring import SafeString
 from linkit import phone
 from linkit.markup import badge, ltr, moment, pretty
 from linkit.models import Organization
+from linkit.permissions import Scope
 from linkit.tenancy import ReadOnlyAdmin, TenantAdmin, reach
 from sms_providers import catalogue
-from sms_providers.models import SANDBOX, SmsLog, Status
+from sms_providers.models import SANDBOX, OrganizationApp, SmsLog, Status
 from sms_providers.reasons import REASONS
 from sms_providers.results import Outcome
 
@@ -72,6 +73,13 @@ def find_messages(request: HttpRequest, rows: QuerySet[Any], typed: str, *, id_f
     for beginning in beginnings:
         either |= Q(recipient__startswith=beginning)
     return rows.filter(either)
+
+
+def sendable_apps(request: HttpRequest) -> QuerySet[OrganizationApp]:
+    """Return the apps through which this person may send, for a form to choose from."""
+    usable = OrganizationApp.objects.usable().filter(slug__in=catalogue.adapters())
+    apps = reach(request).narrow(usable, "organization", Scope.SEND)
+    return apps.select_related("organization").order_by("organization__name", "priority", "installed_at", "pk")
 
 
 def _regions(request: HttpRequest) -> list[str]:

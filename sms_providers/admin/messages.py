@@ -20,9 +20,9 @@ from linkit.models import User
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, reach
 from sms_providers import catalogue, sending
-from sms_providers.console import AppFilter, MessageListAdmin, story, tell
+from sms_providers.console import AppFilter, MessageListAdmin, sendable_apps, story, tell
 from sms_providers.forms import SendForm
-from sms_providers.models import SANDBOX, OrganizationApp, SandboxDelivery, SmsLog, Source, Status
+from sms_providers.models import SANDBOX, SandboxDelivery, SmsLog, Source, Status
 
 _UUID = r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
 
@@ -57,10 +57,7 @@ class SmsLogAdmin(MessageListAdmin):
         """Send one message by hand. The answer to a POST is always the page of the message, never a resend."""
         if not reach(request).allows(Scope.SEND):
             raise PermissionDenied
-        apps = reach(request).narrow(
-            OrganizationApp.objects.usable().filter(slug__in=catalogue.adapters()), "organization", Scope.SEND
-        )
-        apps = apps.select_related("organization").order_by("organization__name", "priority", "installed_at", "pk")
+        apps = sendable_apps(request)
         form = SendForm(
             request.POST or None,
             apps=apps,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from django.urls import reverse
 
 from linkit.models import ApiKey, Membership, Organization, Role, Token
 from linkit.tokens import open_session
+from outbox.bulk import receiving, work
+from outbox.bulk.models import BulkJob
+from sms_providers.models import OrganizationApp
 from tests import factories
 from tests.console.conftest import BACKEND
 
@@ -21,6 +26,7 @@ LISTS = {
     "sms_providers_smslog": "viewer operator admin superuser",
     "sms_providers_sandboxdelivery": "viewer operator admin superuser",
     "outbox_message": "viewer operator admin superuser",
+    "outbox_bulkjob": "viewer operator admin superuser",
     "sms_providers_organizationapp": "viewer operator admin superuser",
     "linkit_organization": "viewer operator admin superuser",
     "linkit_apikey": "admin superuser",
@@ -42,6 +48,7 @@ def test_lists_open_by_role(console: Any, sandbox: Any, name: str, who: str):
     ("url", "allowed"),
     [
         ("admin:send_one", "operator admin superuser"),
+        ("admin:send_file", "operator admin superuser"),
         ("admin:sms_providers_organizationapp_add", "admin superuser"),
         ("admin:linkit_apikey_add", "admin superuser"),
         ("admin:linkit_organization_add", "superuser"),
@@ -49,6 +56,7 @@ def test_lists_open_by_role(console: Any, sandbox: Any, name: str, who: str):
         ("admin:linkit_membership_add", "superuser"),
         ("admin:sms_providers_smslog_add", ""),
         ("admin:outbox_message_add", ""),
+        ("admin:outbox_bulkjob_add", ""),
         ("admin:admin_logentry_add", ""),
     ],
 )
@@ -65,6 +73,7 @@ def pages(organization: Organization, sandbox: Any, send: Any, queued: Any, api_
         "sms_providers_smslog": send(sandbox),
         "sms_providers_sandboxdelivery": send(sandbox),
         "outbox_message": queued(),
+        "outbox_bulkjob": bulk_job(sandbox),
         "sms_providers_organizationapp": sandbox,
         "linkit_organization": organization,
         "linkit_apikey": ApiKey.objects.get(organization=organization),
@@ -76,8 +85,19 @@ def pages(organization: Organization, sandbox: Any, send: Any, queued: Any, api_
     }
     for page, name in [("test", "organizationapp"), ("uninstall", "organizationapp")]:
         found[page] = reverse(f"admin:sms_providers_{name}_{page}", args=[sandbox.pk])
+    for page in ("progress", "errors", "pause", "resume", "stop", "retry"):
+        found[f"bulk_{page}"] = reverse(f"admin:outbox_bulkjob_{page}", args=[rows["outbox_bulkjob"].pk])
     found["revoke"] = reverse("admin:linkit_apikey_revoke", args=[rows["linkit_apikey"].pk])
     return found
+
+
+def bulk_job(app: OrganizationApp) -> BulkJob:
+    """A job whose file has a wrong row, and is read."""
+    file = io.BytesIO(f"mobile,message\n{factories.mobile()},Hello\n12,Hello\n".encode())
+    job = receiving.create(organization=app.organization, app=app, slug=app.slug, file=file, filename="file.csv").job
+    while work.do_next(threading.Event()):
+        pass
+    return job
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -104,7 +124,8 @@ def _other_id(url: str) -> str:
 @pytest.mark.parametrize("who", ["viewer", "operator", "admin", "superuser"])
 def test_members_see_their_rows(console: Any, pages: dict[str, str], who: str):
     browser = console(who)
-    for name in ("sms_providers_smslog", "outbox_message", "sms_providers_organizationapp", "linkit_organization"):
+    seen = ["sms_providers_smslog", "outbox_message", "outbox_bulkjob", "sms_providers_organizationapp"]
+    for name in (*seen, "linkit_organization"):
         assert browser.get(pages[f"{name}_change"]).status_code == 200, name
         assert browser.get(pages[f"{name}_history"]).status_code == 200, name
 
@@ -120,10 +141,12 @@ def test_below_admin_nothing_is_changed(console: Any, pages: dict[str, str], who
 
 def test_no_row_of_another_organization_is_listed(console: Any, pages: Any, organization: Organization):
     browser = console("stranger")
-    for name in ("sms_providers_smslog", "sms_providers_organizationapp", "outbox_message", "linkit_organization"):
+    names = ["sms_providers_smslog", "sms_providers_organizationapp", "outbox_message", "outbox_bulkjob"]
+    for name in (*names, "linkit_organization"):
         text = browser.get(reverse(f"admin:{name}_changelist")).text
         assert "Acme" not in text
         assert "+9665" not in text
+        assert "file.csv" not in text
 
 
 def test_a_role_counts_only_in_its_organization(
@@ -257,7 +280,8 @@ def test_times_are_in_the_organizations_zone(console: Any, sandbox: Any, send: A
 
 def test_every_page_keeps_to_the_content_security_policy(console: Any, pages: dict[str, str]):
     browser = console("superuser")
-    urls = [reverse("admin:index"), reverse("admin:send_one"), reverse("admin:linkit_apikey_add")]
+    urls = [reverse("admin:index"), reverse("admin:send_one"), reverse("admin:send_file")]
+    urls += [reverse("admin:linkit_apikey_add")]
     urls += [reverse(f"admin:{name}_changelist") for name in LISTS]
     urls += [reverse("admin:sms_providers_organizationapp_install", args=["twilio-sms"])]
     urls += [url for name, url in pages.items() if name.endswith(("_change", "_history"))]

@@ -120,4 +120,86 @@
     area.addEventListener("input", tell);
     tell();
   }
+
+  // --- a file that is larger than the server takes is said before it is uploaded ---
+
+  document.addEventListener("change", function (event) {
+    const input = event.target;
+    if (input instanceof HTMLInputElement && input.dataset.maxBytes && input.files.length) {
+      const isTooLarge = input.files[0].size > Number(input.dataset.maxBytes);
+      input.setCustomValidity(isTooLarge ? input.dataset.tooLarge : "");
+      input.reportValidity();
+    }
+  });
+
+  // --- the page of a bulk job follows its figures while it is under way ---
+
+  const EVERY = 2000;
+  const TRIES = 5; // that fail in a row, before the page says that it does not follow any more
+
+  function number(value) {
+    return value.toLocaleString("en", { maximumFractionDigits: 2 });
+  }
+
+  // The same words as outbox.console.duration.
+  function duration(seconds) {
+    if (seconds < 60) {
+      return seconds + " s";
+    }
+    const minutes = Math.ceil(seconds / 60);
+    return minutes < 60 ? minutes + " min" : Math.floor(minutes / 60) + " h " + (minutes % 60) + " min";
+  }
+
+  function follow(page) {
+    const note = page.querySelector("[data-following]");
+    const without = note.textContent;
+    let failed = 0;
+    note.textContent = note.dataset.following;
+
+    function show(figures) {
+      const total = Math.max(1, figures.total);
+      const shown = { ...figures, percent: Math.floor(((figures.total - figures.pending) * 100) / total) };
+      for (const place of page.querySelectorAll("[data-progress]")) {
+        const value = shown[place.dataset.progress];
+        const isTime = place.dataset.progress === "eta_seconds";
+        place.textContent = value === null ? "–" : isTime ? duration(value) : number(value);
+      }
+      let start = 0;
+      for (const slice of page.querySelectorAll("[data-slice]")) {
+        const width = Math.floor((figures[slice.dataset.slice] * 1000) / total);
+        slice.setAttribute("x", start);
+        slice.setAttribute("width", width);
+        start += width;
+      }
+    }
+
+    async function look() {
+      try {
+        const answer = await fetch(page.dataset.follow, { headers: { Accept: "application/json" }, redirect: "error" });
+        if (!answer.ok) {
+          throw new Error(String(answer.status));
+        }
+        const figures = await answer.json();
+        failed = 0;
+        if (figures.status !== page.dataset.status) {
+          window.location.reload(); // other words, other buttons
+          return;
+        }
+        show(figures);
+      } catch {
+        failed += 1;
+        if (failed >= TRIES) {
+          note.textContent = without;
+          return;
+        }
+      }
+      setTimeout(look, EVERY);
+    }
+
+    setTimeout(look, EVERY);
+  }
+
+  for (const page of document.querySelectorAll("[data-follow]")) {
+    follow(page);
+  }
 })();

@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from linkit.markup import ltr, moment, pretty
-from linkit.tenancy import OrganizationFilter, Section
+from linkit.permissions import Scope
+from linkit.tenancy import OrganizationFilter, Section, reach
+from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
 from sms_providers import catalogue
 from sms_providers.console import AppFilter, Banner, MessageListAdmin, story, tell
 from sms_providers.models import OrganizationApp, Status
+
+
+class JobFilter(admin.SimpleListFilter):
+    """The messages of one file, as the page of its job links to them. Nothing to choose from by itself."""
+
+    title, parameter_name = "bulk job", "job"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        if not (wanted := request.GET.get(self.parameter_name, "")):
+            return []
+        jobs = reach(request).narrow(BulkJob.objects.defer("report"), "organization", Scope.READ)
+        found = jobs.filter(pk=job_id).first() if (job_id := _uuid(wanted)) else None
+        return [(wanted, str(found or "Another one"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not (wanted := self.value()):
+            return queryset
+        job_id = _uuid(wanted)
+        return queryset.filter(job=job_id) if job_id else queryset.none()
+
+
+def _uuid(typed: str) -> UUID | None:
+    try:
+        return UUID(typed)
+    except ValueError:
+        return None
 
 
 @admin.register(Message)
@@ -23,7 +54,7 @@ class MessageAdmin(MessageListAdmin):
     hidden_lookups = ["request_digest", "claim_token", "text", "meta"]
     empty_message = "Nothing is or was queued. The API's outbox and messages for later come here."
     list_display = ["created", "organization", "to", "state", "why", "through", "next_try", "message_id"]
-    list_filter = ["status", AppFilter, "created_at", "is_test", OrganizationFilter]
+    list_filter = ["status", AppFilter, "created_at", "is_test", JobFilter, OrganizationFilter]
     search_fields = ["recipient"]
     id_fields = {"pk": r"r[0-9a-z]{14}"}
 
@@ -54,6 +85,10 @@ def _tell(message: Message) -> Banner:
     """Say what became of a queued message. Once it was tried its log row knows best."""
     if message.status == Status.PENDING:
         why = f" {message.error_message}" if message.error_message else ""
+        if message.job and message.job.status != JobStatus.RUNNING:
+            state = message.job.get_status_display().lower()
+            text = f"It waits for its bulk job, which is not running now: {state}.{why}"
+            return Banner("calm", "Waiting", text)
         return Banner("calm", "Waiting", f"It goes out when it is due and an app can take it.{why}")
     if message.status == Status.SENDING:
         return Banner("calm", "Under way", "A worker has it in hand. Load this page again to see the outcome.")
