@@ -6,11 +6,12 @@ VENV_PYTHON = .venv/bin/python
 PYTEST = $(VENV_PYTHON) -m pytest -n auto $(PYTEST_ARGS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check lock clean
+.PHONY: help run test bench check lock clean
 
 help:
 	@echo "make run     Run everything on this machine: nothing to install, PORT=8000"
 	@echo "make test    Run the tests on PostgreSQL and on SQLite; PYTEST_ARGS='-k outbox' for some of them"
+	@echo "make bench   Measure against the goals of speed: reading files"
 	@echo "make check   Format, lint, types, imports, migrations, deployment settings, API schema"
 	@echo "make lock    Compile requirements/*.txt again; UV_ARGS=--upgrade for newer versions"
 	@echo "make clean   Remove .venv/ and caches; the data in var/ stays"
@@ -24,6 +25,11 @@ test: .venv/dev.stamp
 	$(PYTEST) || status=1; \
 	TEST_DATABASE=sqlite $(PYTEST) --ignore=tests/sms_providers/adapters --ignore=tests/gateway || status=1; \
 	exit $$status
+
+# Each against a ceiling or a rival in the same run. Some ten minutes; ROWS=100000 for one.
+bench: .venv/dev.stamp
+	$(VENV_PYTHON) -m tests.bench.rows
+	$(VENV_PYTHON) -m tests.bench.bulk --rows $(or $(ROWS),1000000)
 
 # Settings as in production, with keys that are made here and forgotten.
 check: export PUBLIC_URL = https://sms.example.org

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, BinaryIO, NamedTuple
 
 from django.conf import settings
 
@@ -17,32 +19,69 @@ from sms_providers import catalogue
 BATCH = 5000  # rows; writing them takes a tenth of a second
 
 
+class Batch(NamedTuple):
+    """Some rows of a file, checked. `last` is the number of the last of them."""
+
+    last: int
+    valid: list[ValidRow]
+    errors: list[RowError]
+
+
 def report_for(job: BulkJob, table: Table) -> Report:
     """Return the empty report on a file of `job`, which need not be saved."""
     return Report(table, rate=job.max_per_second)
 
 
-def batches(job: BulkJob, table: Table, report: Report) -> Iterator[tuple[int, list[ValidRow], list[RowError]]]:
-    """Check a file: yield its rows in batches as (last row number, valid rows, errors), and tell `report` of each.
+class Batches(contextlib.AbstractContextManager["Batches"]):
+    """The rows of a file, checked in batches, of each of which `report` is told. Iterating raises `UnreadableFile`."""
 
-    Raises `UnreadableFile`, also in the middle.
-    """
-    organization = job.organization
-    checker = RowChecker(
-        table.columns,
-        region=organization.default_region,
-        time_zone=organization.time_zone,
-        now=job.created_at,
-        adapter=catalogue.find(job.provider_slug),
-    )
-    recent = RecentMessages(
-        organization_id=job.organization_id, is_test=job.is_test, now=job.created_at, except_job=job.pk
-    )
+    def __init__(self, job: BulkJob, table: Table, report: Report) -> None:
+        organization = job.organization
+        checker = RowChecker(
+            table.columns,
+            region=organization.default_region,
+            time_zone=organization.time_zone,
+            now=job.created_at,
+            adapter=catalogue.find(job.provider_slug),
+        )
+        self._report = report
+        self._batches = _checked(table, checker, report)
+        self._recent = RecentMessages(
+            organization_id=job.organization_id, is_test=job.is_test, now=job.created_at, except_job=job.pk
+        )
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checking")
+        self._begun: Future[Batch | None] | None = None
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def __iter__(self) -> Iterator[Batch]:
+        while (batch := self._next()) is not None:
+            self._report.add_recent(self._recent.repeated(batch.valid))
+            yield batch
+
+    def _next(self) -> Batch | None:
+        begun, self._begun = self._begun, None
+        return begun.result() if begun else next(self._batches, None)
+
+    def begin_next(self) -> None:
+        """Check the next batch in a thread, while the caller waits for a commit.
+
+        Not earlier: a thread that computes makes one that talks to the database wait at each of its steps.
+        """
+        self._begun = self._pool.submit(next, self._batches, None)
+
+
+def _checked(table: Table, checker: RowChecker, report: Report) -> Iterator[Batch]:
+    """Check batch after batch. May run in a thread of its own, so nothing here asks the database."""
     check = checker.check
-    while rows := list(itertools.islice(table.rows, BATCH)):
+    while True:
+        last = 0
         valid: list[ValidRow] = []
         errors: list[RowError] = []
-        for number, cells, fault in rows:
+        # Row by row and not from a list: what lives on is what the garbage collector looks through.
+        for number, cells, fault in itertools.islice(table.rows, BATCH):
+            last = number
             checked = check(number, cells, fault)
             if isinstance(checked, ValidRow):
                 report.add(checked)
@@ -50,21 +89,23 @@ def batches(job: BulkJob, table: Table, report: Report) -> Iterator[tuple[int, l
             else:
                 report.add_errors(checked)
                 errors += checked
+        if not last:
+            return
         if report.total > settings.BULK_MAX_ROWS:
             raise UnreadableFile(
                 f"The file has more than {settings.BULK_MAX_ROWS:,} rows; nothing was sent. Split it.",
                 reason="too_many_rows",
             )
-        report.add_recent(recent.repeated(valid))
-        yield rows[-1][0], valid, errors
+        yield Batch(last, valid, errors)
 
 
 def check_file(job: BulkJob, file: BinaryIO, overrides: Overrides) -> dict[str, Any]:
     """Return the report on a file, as `bulk-check` answers it. Nothing is stored. Raises `UnreadableFile`."""
     table = open_table(file, overrides)
     report = report_for(job, table)
-    for _ in batches(job, table, report):
-        pass
+    with Batches(job, table, report) as batches:
+        for _ in batches:
+            pass
     would_send = 0 if report.invalid and job.mode == Mode.ALL_OR_NOTHING else report.valid
     return {
         "total": report.total,

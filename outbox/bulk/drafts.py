@@ -32,12 +32,13 @@ def keep(
     report: Mapping[str, Any],
 ) -> UUID:
     """Store a file and the report on it until it is sent, or for a day. A person's eleventh replaces the oldest."""
+    upload = uploads.store(file)
     with transaction.atomic():
         draft = BulkDraft.objects.create(
             app=app,
             user=user,
             filename=filename,
-            upload=uploads.store(file),
+            upload=upload,
             options={name: value for name, value in vars(overrides).items() if value},
             mode=mode,
             report=_storable(report),

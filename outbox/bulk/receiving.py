@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import BinaryIO
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from linkit import clock
@@ -76,19 +76,17 @@ def create(
     if earlier := _earlier(job, force=force):
         return earlier
     check_table(file, overrides)
-    try:
-        with transaction.atomic():
-            # One upload of an organization at a time is decided on. Not the lock that every message's key asks for.
-            Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
-            if earlier := _earlier(job, force=force):
-                return earlier
-            job.upload = uploads.store(file)
+    job.upload = uploads.store(file)
+    with transaction.atomic():
+        # One upload of an organization at a time is decided on. Not the lock that every message's key asks for.
+        Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+        earlier = _earlier(job, force=force)
+        if earlier is None:
             job.save(force_insert=True)
             jobs.refuse_gone(job)
-    except IntegrityError:
-        if (first := _of_key(job)) is None:
-            raise
-        return first
+    if earlier is not None:
+        uploads.delete([job.upload.pk])
+        return earlier
     job.refresh_from_db(fields=["created_at"])
     return Created(job)
 
@@ -137,7 +135,7 @@ def _earlier(job: BulkJob, *, force: bool) -> Created | None:
     same = BulkJob.objects.filter(
         organization=job.organization,
         is_test=job.is_test,
-        app=job.app,
+        provider_slug=job.provider_slug,
         content_hash=job.content_hash,
         created_at__gt=clock.now() - SAME_FILE,
     ).filter(Q(status__in=LIVE) | Q(sent_count__gt=0) | Q(unknown_count__gt=0))

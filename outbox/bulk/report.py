@@ -146,7 +146,7 @@ class Report:
                 " last 24 hours."
             )
         if len(self.errors) >= MAX_SHOWN:
-            found.append(f"Only the first {MAX_SHOWN:,} errors are listed here; errors.csv has all.")
+            found.append(f"Only the first {MAX_SHOWN:,} errors are listed here; errors.csv of a job has all.")
         return found
 
     def as_json(self) -> dict[str, Any]:

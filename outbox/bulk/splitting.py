@@ -15,11 +15,10 @@ from django.db.models import F
 
 from linkit import clock
 from outbox.bulk import checking, jobs, uploads
-from outbox.bulk.checking import BATCH
+from outbox.bulk.checking import BATCH, Batch, Batches
 from outbox.bulk.models import BulkJob, BulkRowError, JobStatus, Mode
 from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
 from outbox.bulk.report import Report
-from outbox.bulk.rows import RowError, ValidRow
 from outbox.bulk.writing import RowWriter, write_errors
 from outbox.models import Message
 
@@ -48,32 +47,34 @@ def split(job: BulkJob, stop: threading.Event) -> None:
 def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event) -> bool:
     """Write what the file has beyond `read_until`. Returns False when told to stop before its end."""
     writer = RowWriter(job)
-    for last, valid, errors in checking.batches(job, table, report):
-        if last > job.read_until:
-            _write(job, writer, last, valid, errors)
-        if stop.is_set():
-            return False
+    with Batches(job, table, report) as batches:
+        for batch in batches:
+            if batch.last > job.read_until:
+                with transaction.atomic():
+                    _write(job, writer, batch)
+                    batches.begin_next()
+                job.read_until = batch.last
+            if stop.is_set():
+                return False
     return True
 
 
-def _write(job: BulkJob, writer: RowWriter, last: int, valid: list[ValidRow], errors: list[RowError]) -> None:
-    """Write those of a batch that are beyond `read_until`, and move it to `last`. Raises `LeaseLost`."""
-    valid = [row for row in valid if row.number > job.read_until]
-    errors = [error for error in errors if error.row > job.read_until]
+def _write(job: BulkJob, writer: RowWriter, batch: Batch) -> None:
+    """Write the rows of a batch beyond `read_until`, and move it, in the caller's transaction. Raises `LeaseLost`."""
+    valid = [row for row in batch.valid if row.number > job.read_until]
+    errors = [error for error in batch.errors if error.row > job.read_until]
     wrong = len({error.row for error in errors})
-    with transaction.atomic():
-        # Steps, not sums: somebody may cancel single messages meanwhile.
-        _keep(
-            job,
-            total_count=F("total_count") + len(valid) + wrong,
-            failed_count=F("failed_count") + wrong,
-            invalid_count=F("invalid_count") + wrong,
-            read_until=last,
-            work_tries=0,
-        )
-        writer.write(valid)
-        write_errors(job, errors)
-    job.read_until = last
+    # Steps, not sums: somebody may cancel single messages meanwhile.
+    _keep(
+        job,
+        total_count=F("total_count") + len(valid) + wrong,
+        failed_count=F("failed_count") + wrong,
+        invalid_count=F("invalid_count") + wrong,
+        read_until=batch.last,
+        work_tries=0,
+    )
+    writer.write(valid)
+    write_errors(job, errors)
 
 
 def _keep(job: BulkJob, **changes: object) -> None:

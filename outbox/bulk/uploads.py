@@ -6,19 +6,25 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import BinaryIO
 
 from django.conf import settings
+from django.db.models import Q
 
 from linkit import clock
 from linkit.errors import Missing
 from outbox.bulk.models import ENDED, Upload, UploadChunk
 
 _CHUNK_BYTES = 1_000_000
+_NOBODYS = timedelta(hours=1)
 
 
 def store(file: BinaryIO) -> Upload:
-    """Keep a file, in the caller's transaction."""
+    """Keep a file, a transaction for each piece: all of it in one would hold up the queue.
+
+    Until a job or a draft names it, it is nobody's, and `purge` takes it away after a while.
+    """
     upload = Upload.objects.create(size=file.seek(0, os.SEEK_END))
     file.seek(0)
     number = 0
@@ -45,9 +51,14 @@ def opened(upload: Upload | None) -> Iterator[BinaryIO]:
 
 
 def purge() -> int:
-    """Delete the files of jobs that have been over for `BULK_FILE_LIFETIME`. Returns how many."""
-    over = Upload.objects.filter(job__status__in=ENDED, job__finished_at__lt=clock.now() - settings.BULK_FILE_LIFETIME)
-    return delete(list(over.values_list("pk", flat=True)[:100]))
+    """Delete the files of jobs that have been over for `BULK_FILE_LIFETIME`, and those that are nobody's.
+
+    Returns how many.
+    """
+    now = clock.now()
+    over = Q(job__status__in=ENDED, job__finished_at__lt=now - settings.BULK_FILE_LIFETIME)
+    nobodys = Q(job=None, draft=None, created_at__lt=now - _NOBODYS)
+    return delete(list(Upload.objects.filter(over | nobodys).values_list("pk", flat=True)[:100]))
 
 
 def delete(ids: list[int]) -> int:

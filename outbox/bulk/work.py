@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Q
 
 from linkit import clock, faults
@@ -63,7 +63,7 @@ def _let_go(job: BulkJob, *, after: timedelta = timedelta(0)) -> None:
         BulkJob.objects.filter(pk=job.pk, work_token=job.work_token).update(
             work_token=None, work_expires_at=clock.now() + after
         )
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("Bulk job %s is kept until its lease ends: %s", job.pk, faults.describe(error))
 
 
@@ -89,9 +89,9 @@ def cancel(job: BulkJob, stop: threading.Event) -> None:
     unstarted = Q(status=Status.PENDING) | Q(status=Status.SENDING, started_at=None)
     while not stop.is_set():
         with transaction.atomic():
+            now = _still_ours(job)
             rows = Message.objects.select_for_update(skip_locked=True).filter(unstarted, job=job.pk)
             ids = list(rows.values_list("pk", flat=True)[:BATCH])
-            now = clock.now()
             if ids:
                 Message.objects.filter(pk__in=ids).update(
                     status=Status.FAILED,
@@ -103,18 +103,24 @@ def cancel(job: BulkJob, stop: threading.Event) -> None:
                 )
                 close_unsent(ids, reason=job.reason, message=message)
             counters.move(job.pk, {"failed_count": len(ids)}, now=now)
-        if not ids:
+        if len(ids) < BATCH:
             return
+
+
+def _still_ours(job: BulkJob) -> datetime:
+    """Lengthen the lease in the caller's transaction, and return the time. Raises `LeaseLost`."""
+    now = clock.now()
+    held = BulkJob.objects.filter(pk=job.pk, status=job.status, work_token=job.work_token)
+    if not held.update(work_expires_at=now + settings.BULK_WORK_LEASE):
+        raise splitting.LeaseLost
+    return now
 
 
 def _queue_again(job: BulkJob, stop: threading.Event) -> None:
     """Make the failed messages of a job pending, in the order of its file, then let it run."""
     while not stop.is_set():
         with transaction.atomic():
-            now = clock.now()
-            held = BulkJob.objects.filter(pk=job.pk, status=JobStatus.RETRYING, work_token=job.work_token)
-            if not held.update(work_expires_at=now + settings.BULK_WORK_LEASE):
-                raise splitting.LeaseLost
+            now = _still_ours(job)
             failed = Message.objects.filter(job=job.pk, status=Status.FAILED).order_by("row_number")
             ids = list(failed.values_list("pk", flat=True)[:BATCH])
             if not ids:

@@ -147,7 +147,10 @@ def _empty() -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE outbox_message, outbox_bulkjob, outbox_bulkchunk, outbox_bulkrowerror")
+        cursor.execute(
+            "TRUNCATE outbox_message, outbox_bulkjob, outbox_bulkrowerror, outbox_bulkdraft, outbox_upload,"
+            " outbox_uploadchunk"
+        )
         cursor.execute("CHECKPOINT")
 
 

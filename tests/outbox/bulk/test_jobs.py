@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,16 +17,17 @@ from linkit import clock
 from linkit.errors import Conflict
 from outbox import claims, reaping, routing, services
 from outbox.bulk import jobs, splitting, uploads, work
-from outbox.bulk.models import BulkJob, JobStatus, UploadChunk
+from outbox.bulk.models import BulkJob, JobStatus, Upload, UploadChunk
 from outbox.dispatch import Drain
 from outbox.models import Message
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Fault, Result, accepted, rejected, unavailable, unknown
 from sms_providers.sending import Route
 from tests.conftest import Api
-from tests.outbox.bulk.conftest import URL, Script, Upload, csv_of, rows, send_all, work_on_jobs
+from tests.outbox.bulk.conftest import URL, Script, csv_of, rows, send_all, work_on_jobs
 
 Make = Callable[..., BulkJob]
+Uploader = Callable[..., Any]
 
 
 def counts(job: BulkJob) -> tuple[int, int, int, int, int]:
@@ -129,7 +131,7 @@ def test_a_job_with_nothing_under_way_is_stopped_at_once(job: Make, pause_first:
 
 
 def test_a_file_is_not_read_any_further_once_it_is_stopped(
-    upload: Upload, script: Script, monkeypatch: pytest.MonkeyPatch
+    upload: Uploader, script: Script, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
     upload(csv_of(*rows(5)))
@@ -210,6 +212,23 @@ def test_none_of_the_failed_is_claimed_before_all_are_back(job: Make, script: Sc
     assert (counts(retried), retried.status) == ((3, 0, 0, 0, 3), JobStatus.RUNNING)
 
 
+def test_a_worker_that_overslept_cancels_nothing_that_was_queued_again(
+    job: Make, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    made = job(*rows(2))
+    jobs.stop(made)
+    overslept = work._lease()
+    assert overslept is not None
+    BulkJob.objects.update(work_expires_at=clock.now())
+    work_on_jobs()
+    jobs.retry_failed(made)
+    work_on_jobs()
+    with pytest.raises(splitting.LeaseLost):
+        work.cancel(overslept, threading.Event())
+    Drain().run()
+    assert counts(made) == (2, 2, 0, 0, 0)
+
+
 def test_wrong_rows_alone_are_nothing_to_send_again(job: Make):
     only_wrong = job(["12", "Hello"])
     with pytest.raises(Conflict, match="No failed row"):
@@ -288,7 +307,7 @@ def test_a_job_whose_app_is_switched_off_pauses(job: Make, first: OrganizationAp
     assert (counts(paused), paused.status, paused.reason) == ((3, 0, 0, 0, 3), JobStatus.PAUSED, "no_app")
 
 
-def test_a_job_whose_apps_credentials_no_key_decrypts_pauses(upload: Upload, script: Script, settings: Settings):
+def test_a_job_whose_apps_credentials_no_key_decrypts_pauses(upload: Uploader, script: Script, settings: Settings):
     OrganizationApp.objects.update(max_per_second=5)
     upload(csv_of(*rows(3)))
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
@@ -317,7 +336,7 @@ def test_single_messages_go_before_bulk(job: Make, queue: Callable[..., Message]
 
 
 def test_jobs_of_two_organizations_share_a_claim(
-    job: Make, upload: Upload, anonymous: Api, other_organization: Any, organization: Any
+    job: Make, upload: Uploader, anonymous: Api, other_organization: Any, organization: Any
 ):
     from tests import factories
 
@@ -369,6 +388,16 @@ def test_the_file_is_deleted_some_days_after_the_end(job: Make, api: Api, settin
     assert (answer.status_code, answer.json()["details"]["reason"]) == (404, "file_deleted")
 
 
+def test_a_file_that_a_crash_has_left_to_nobody_is_deleted(job: Make):
+    kept = job(*rows(1))
+    left = uploads.store(io.BytesIO(b"mobile,message"))
+    assert uploads.purge() == 0
+    Upload.objects.update(created_at=clock.now() - timedelta(hours=2))
+    assert uploads.purge() == 1
+    assert not Upload.objects.filter(pk=left.pk).exists()
+    assert Upload.objects.get().pk == kept.upload_id
+
+
 def test_one_message_of_a_job_can_be_cancelled(job: Make):
     made = job(*rows(2))
     services.cancel(message=Message.objects.get(row_number=2))
@@ -377,7 +406,7 @@ def test_one_message_of_a_job_can_be_cancelled(job: Make):
 
 
 def test_messages_can_be_cancelled_while_the_file_is_still_being_read(
-    upload: Upload, script: Script, monkeypatch: pytest.MonkeyPatch
+    upload: Uploader, script: Script, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
     upload(csv_of(*rows(3), ["12", "Hello"]))
@@ -438,7 +467,7 @@ class Crash(BaseException):
 
 @pytest.mark.parametrize("place", ["before the write", "after the commit"])
 def test_a_split_that_dies_is_taken_up_and_writes_no_row_twice(
-    upload: Upload, script: Script, monkeypatch: pytest.MonkeyPatch, place: str
+    upload: Uploader, script: Script, monkeypatch: pytest.MonkeyPatch, place: str
 ):
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 2)
     upload(csv_of(*rows(3), ["12", "Hello"], *rows(3)))
@@ -471,7 +500,7 @@ def test_a_split_that_dies_is_taken_up_and_writes_no_row_twice(
     assert len(set(script.recipients())) == len(script.calls) == 6
 
 
-def test_a_split_that_lost_its_lease_writes_nothing_more(upload: Upload, monkeypatch: pytest.MonkeyPatch):
+def test_a_split_that_lost_its_lease_writes_nothing_more(upload: Uploader, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
     upload(csv_of(*rows(3)))
     made = BulkJob.objects.get()
@@ -486,7 +515,7 @@ def test_a_split_that_lost_its_lease_writes_nothing_more(upload: Upload, monkeyp
     assert (counts(made), made.status) == ((1, 0, 0, 0, 1), JobStatus.CHECKING)
 
 
-def test_a_split_that_is_told_to_stop_leaves_the_job_to_the_next(upload: Upload, monkeypatch: pytest.MonkeyPatch):
+def test_a_split_that_is_told_to_stop_leaves_the_job_to_the_next(upload: Uploader, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
     upload(csv_of(*rows(3)))
     stop = threading.Event()
@@ -498,7 +527,7 @@ def test_a_split_that_is_told_to_stop_leaves_the_job_to_the_next(upload: Upload,
     assert (counts(made), made.status) == ((3, 0, 0, 0, 3), JobStatus.RUNNING)
 
 
-def test_a_file_that_breaks_our_reader_again_and_again_is_given_up(upload: Upload, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_that_breaks_our_reader_again_and_again_is_given_up(upload: Uploader, monkeypatch: pytest.MonkeyPatch):
     upload(csv_of(*rows(3)))
     made = BulkJob.objects.get()
     with monkeypatch.context() as broken:

@@ -171,6 +171,6 @@ def test_only_the_first_errors_are_listed_and_the_file_has_all(
     job = BulkJob.objects.get()
     full = api.get(f"{URL}/bulk-jobs/{job.pk}").json()
     assert [error["row"] for error in full["errors"]] == [2, 3, 4]
-    assert "errors.csv has all" in full["report"]["warnings"][-1]
+    assert "errors.csv of a job has all" in full["report"]["warnings"][-1]
     assert len(errors_csv(api, job)) == 6
     assert Message.objects.count() == 0
