@@ -38,13 +38,13 @@ class BoundedJSONParser(JSONParser):
 
 
 class BoundedMultiPartParser(MultiPartParser):
-    """A form with a file, whose size the view bounds by `max_body_bytes` before anything of it is parsed."""
+    """A form with a file: over the view's `max_body_bytes` its `too_large` is raised, and nothing of it is parsed."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         context = parser_context or {}
-        limit = context["view"].max_body_bytes()
-        if is_over(context["request"], limit):
-            raise TooLarge(f"The upload is over {limit:,} bytes; nothing was stored or sent. Split the file.")
+        view = context["view"]
+        if is_over(context["request"], view.max_body_bytes()):
+            raise view.too_large()
         return super().parse(stream, media_type, parser_context)
 
 

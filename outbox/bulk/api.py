@@ -220,7 +220,7 @@ class _UploadView(APIView):
     parser_classes = [BoundedMultiPartParser]
     required_scopes = {"POST": Scope.SEND}
 
-    max_body_bytes = staticmethod(receiving.max_body_bytes)
+    max_body_bytes, too_large = staticmethod(receiving.max_body_bytes), staticmethod(receiving.too_large)
 
 
 class BulkSendView(_UploadView):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from outbox.bulk import charset, columns, delimited, workbook
+from outbox.bulk import charset, columns, delimited
 from outbox.bulk.columns import Columns
 from outbox.bulk.unreadable import UnreadableFile, not_a_table
 
@@ -89,6 +89,9 @@ def _open_csv(file: BinaryIO, head: bytes, *, encoding: str, separator: str, she
 
 
 def _open_workbook(file: BinaryIO, overrides: Overrides) -> Table:
+    # Only now: openpyxl takes a fifth of a second to load, and most processes never see a workbook.
+    from outbox.bulk import workbook
+
     sheet = workbook.open_sheet(file, overrides.sheet)
     warnings = sheet.notes
     if overrides.encoding or overrides.separator:
