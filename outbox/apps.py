@@ -14,3 +14,4 @@ class OutboxConfig(AppConfig):
 
         health.register("workers", outbox_health.check_workers)
         health.register("outbox", outbox_health.check_queue)
+        health.register("bulk", outbox_health.check_jobs)

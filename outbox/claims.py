@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from linkit import clock
 from outbox import routing
-from outbox.bulk import counters, jobs
+from outbox.bulk import counters
 from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
 from sms_providers import sending
@@ -229,14 +229,13 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
         now = clock.now()
         endings = []
         moves = counters.Moves()
-        refused: dict[uuid.UUID, Result] = {}
         for started, result in sorted(results, key=lambda pair: pair[0].claimed.message.pk):
             message, attempt = started.claimed.message, started.attempt
             retry_at = routing.retry_at(result, tries_before=len(started.same_app), now=now)
             if message.job_id and result.is_about_the_whole_account:
                 # The job pauses for it, and whoever resumes it has seen to the account.
                 retry_at = now
-                refused[message.job_id] = result
+                moves.pause(message.job_id, reason=result.reason, message=result.message)
             sending.close(attempt, result, now=now, retry_at=retry_at)
             changes = _after(started, result, now)
             held = Message.objects.filter(pk=message.pk, claim_token=message.claim_token)
@@ -250,8 +249,6 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
         if endings:
             sending.finish(endings, now=now)
         moves.write(now=now)
-        for job_id, result in sorted(refused.items()):
-            jobs.pause_by_refusal(job_id, reason=result.reason, message=result.message, now=now)
     return counts
 
 
@@ -277,7 +274,7 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
 
     A job whose app cannot send is paused: its rows would come back to us all the time.
     """
-    idle: dict[uuid.UUID, routing.Wait] = {}
+    moves = counters.Moves()
     with transaction.atomic():
         now = clock.now()
         for item in sorted(claimed, key=lambda each: each.message.pk):
@@ -292,9 +289,8 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
                 **said,
             )
             if wait and wait.reason == "no_app" and item.message.job_id:
-                idle[item.message.job_id] = wait
-        for job_id, wait in sorted(idle.items()):
-            jobs.pause_by_refusal(job_id, reason=wait.reason, message=wait.message, now=now)
+                moves.pause(item.message.job_id, reason=wait.reason, message=wait.message)
+        moves.write(now=now)
 
 
 def give_up(claimed: Claimed, *, reason: str, message: str) -> None:

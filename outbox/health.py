@@ -7,6 +7,7 @@ from django.db.models.functions import Coalesce
 from linkit import clock
 from linkit.health import Check, Health
 from linkit.redis import client
+from outbox.bulk.models import NEEDS_WORK, BulkJob
 from outbox.models import Message
 from sms_providers.models import Status
 
@@ -24,6 +25,14 @@ def check_workers() -> Check:
     if client().exists(_SEEN_KEY):
         return Check(Health.HEALTHY)
     return Check(Health.DEGRADED, f"No worker has drained the outbox for {WORKER_SILENCE.seconds} s: messages wait.")
+
+
+def check_jobs() -> Check:
+    """Tell whether uploaded files are read, and stopped jobs worked off: that needs a worker on the queue `bulk`."""
+    waiting = BulkJob.objects.filter(status__in=NEEDS_WORK, updated_at__lt=clock.now() - LONG_WAIT)
+    if waiting.filter(work_token=None).exists():
+        return Check(Health.DEGRADED, "A bulk job has waited for a worker for long.")
+    return Check(Health.HEALTHY)
 
 
 def check_queue() -> Check:

@@ -155,7 +155,7 @@ class Message(TimestampedModel):
                 condition=Q(status="pending", job__isnull=False),
                 name="outbox_due_of_job",
             ),
-            # jobs.errors, jobs.retry_failed: the failed rows of one job.
+            # answers.errors, errors_file, work: the failed rows of one job.
             models.Index(
                 fields=["job", "row_number"], condition=Q(status="failed", job__isnull=False), name="outbox_job_failed"
             ),

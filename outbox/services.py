@@ -8,13 +8,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from linkit import clock, encoding
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization, Token, User
 from outbox import routing, tasks
 from outbox.bulk import counters
+from outbox.bulk.models import JobStatus
 from outbox.models import Message
 from sms_providers import schedule
 from sms_providers.models import SANDBOX, OrganizationApp, SmsLog, Status
@@ -176,7 +177,9 @@ def cancel(*, message: Message) -> None:
     said = "Cancelled before it was sent."
     with transaction.atomic():
         now = clock.now()
-        cancelled = Message.objects.filter(pk=message.pk, status=Status.PENDING).update(
+        # While the failed messages of a job are queued again, one that fails now would be too.
+        pending = Message.objects.filter(pk=message.pk, status=Status.PENDING)
+        cancelled = pending.filter(Q(job=None) | ~Q(job__status=JobStatus.RETRYING)).update(
             status=Status.FAILED,
             reason="cancelled",
             error_message=said,
@@ -184,6 +187,8 @@ def cancel(*, message: Message) -> None:
         )
         if not cancelled:
             current = Message.objects.filter(pk=message.pk).values_list("status", flat=True).first()
+            if current == Status.PENDING:
+                raise Conflict("Its job is just being queued again; cancel it in a moment.", reason="wrong_state")
             raise Conflict(f"Only a pending message can be cancelled; this one is '{current}'.", reason="not_pending")
         close_unsent([message.pk], reason="cancelled", message=said)
         moves = counters.Moves()

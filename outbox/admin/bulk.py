@@ -155,7 +155,15 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
         """Check a file and keep it with the report. None when it cannot be read, which the form then says."""
         assert isinstance(request.user, User)
         app, file, mode = form.cleaned_data["app"], form.cleaned_data["file"], form.cleaned_data["mode"]
-        job = BulkJob(organization=app.organization, app=app, provider_slug=app.slug, mode=mode, created_at=clock.now())
+        job = BulkJob(
+            organization=app.organization,
+            app=app,
+            provider_slug=app.slug,
+            region=app.organization.default_region,
+            time_zone=app.organization.time_zone,
+            mode=mode,
+            created_at=clock.now(),
+        )
         try:
             sending.route_through(app)
             receiving.check_size(file)

@@ -212,7 +212,8 @@ def _jobs(request: Request, slug: str) -> QuerySet[BulkJob]:
     """Return the caller's jobs through one app, which may be uninstalled by now. A test key sees its own."""
     catalogue.find(slug)
     caller = caller_of(request)
-    found = BulkJob.objects.filter(organization=organization_of(request), provider_slug=slug)
+    # Without the report, which is large and only shown with one job.
+    found = BulkJob.objects.filter(organization=organization_of(request), provider_slug=slug).defer("report")
     return found.filter(is_test=True) if caller.is_test else found
 
 
@@ -233,8 +234,10 @@ class BulkSendView(_UploadView):
         description=(
             "The whole file is checked before anything is sent. 200 when the job is over; 202 with the same shape when"
             " it takes longer than the server waits, when it is paused, or with `Prefer: respond-async`: poll"
-            " `progress`. The job goes on without the connection. The same file within 24 hours is not sent again:"
-            " `duplicate_of` names the job that is shown instead."
+            " `progress`. The job goes on without the connection. What shows only while the whole file is read, such"
+            " as too many rows, is a 400 if that comes in time; after a 202 the job then is `failed`, with nothing"
+            " sent. The same file within 24 hours is not sent again: `duplicate_of` names the job that is shown"
+            " instead."
         ),
         parameters=[
             IDEMPOTENCY_KEY,
@@ -278,7 +281,7 @@ class BulkSendView(_UploadView):
             headers["Preference-Applied"] = "respond-async"
         else:
             _wait_for_the_end(job)
-        if job.is_ended and not job.total_count:
+        if job.status == JobStatus.FAILED and not job.total_count:
             details = {"reason": job.reason, "job_id": str(job.pk)}
             raise InvalidInput(job.error_message, reason=job.reason, details=details)
         body = answers.result(job, duplicate=created.is_duplicate)
@@ -292,7 +295,7 @@ def _wait_for_the_end(job: BulkJob) -> None:
     try:
         ends_at, pause = time.monotonic() + settings.BULK_SYNC_WAIT.total_seconds(), _FIRST_LOOK
         while True:
-            job.refresh_from_db()
+            job.refresh_from_db(fields=["status"])
             left = ends_at - time.monotonic()
             if job.is_ended or job.status == JobStatus.PAUSED or left <= 0:
                 return
@@ -300,6 +303,7 @@ def _wait_for_the_end(job: BulkJob) -> None:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
     finally:
         _waiting.release()
+        job.refresh_from_db()
 
 
 class BulkCheckView(_UploadView):
@@ -337,6 +341,8 @@ class BulkCheckView(_UploadView):
             is_test=caller.is_test,
             app=None if caller.is_test else route.app,
             provider_slug=slug,
+            region=organization.default_region,
+            time_zone=organization.time_zone,
             mode=given["mode"],
             created_at=clock.now(),
         )
@@ -358,7 +364,9 @@ class ProgressView(APIView):
         sending.route_for(organization_of(request), slug, is_test=caller_of(request).is_test)
         found = _jobs(request, slug)
         wanted = request.query_params.get("job_id", "")
-        return Response(answers.progress(jobs.find(jobs=found, job_id=wanted) if wanted else jobs.current(found)))
+        if wanted:
+            return Response(answers.progress(jobs.find(jobs=found, job_id=wanted)))
+        return Response(answers.progress(jobs.current(found.filter(is_test=caller_of(request).is_test))))
 
 
 class BulkJobFilter(django_filters.rest_framework.FilterSet):

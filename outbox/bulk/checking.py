@@ -13,7 +13,7 @@ from django.conf import settings
 from outbox.bulk.models import BulkJob, Mode
 from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
 from outbox.bulk.report import RecentMessages, Report
-from outbox.bulk.rows import RowChecker, RowError, ValidRow
+from outbox.bulk.rows import ERRORS_COLUMN, RowChecker, RowError, ValidRow
 from sms_providers import catalogue
 
 BATCH = 5000  # rows; writing them takes a tenth of a second
@@ -36,13 +36,13 @@ class Batches(contextlib.AbstractContextManager["Batches"]):
     """The rows of a file, checked in batches, of each of which `report` is told. Iterating raises `UnreadableFile`."""
 
     def __init__(self, job: BulkJob, table: Table, report: Report) -> None:
-        organization = job.organization
         checker = RowChecker(
             table.columns,
-            region=organization.default_region,
-            time_zone=organization.time_zone,
+            region=job.region,
+            time_zone=job.time_zone,
             now=job.created_at,
             adapter=catalogue.find(job.provider_slug),
+            is_errors_file=table.header[-1] == ERRORS_COLUMN,
         )
         self._report = report
         self._batches = _checked(table, checker, report)

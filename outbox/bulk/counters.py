@@ -21,10 +21,11 @@ _COUNTED = {Status.SENT: "sent_count", Status.FAILED: "failed_count", Status.DIS
 
 
 class Moves:
-    """What one transaction does to the counters of any number of jobs: `note` each message, then `write`."""
+    """What one transaction does to any number of jobs: `note` each message, `pause`, then `write`, once."""
 
     def __init__(self) -> None:
         self._changes: dict[UUID, Counter[str]] = {}
+        self._pauses: dict[UUID, tuple[str, str]] = {}
 
     def note(self, job_id: UUID | None, *, before: str, after: str, count: int = 1) -> None:
         """Note that `count` messages of this job went from one status to another. None: they are of no job."""
@@ -35,10 +36,20 @@ class Moves:
             if column := _COUNTED.get(Status(status)):
                 changes[column] += step
 
+    def pause(self, job_id: UUID, *, reason: str, message: str) -> None:
+        """Note that the app of a job cannot send at all: it pauses, unless this was the last of it."""
+        said = f"{message} Nothing of the rest was sent. See to the app, then resume.".strip()
+        self._pauses[job_id] = (reason, said)
+
     def write(self, *, now: datetime) -> None:
         """Write what was noted, in the caller's transaction."""
-        for job_id, changes in sorted(self._changes.items()):  # in one order, so that no two wait for each other
-            move(job_id, changes, now=now)
+        for job_id in sorted({*self._changes, *self._pauses}):  # in one order, so that no two wait for each other
+            move(job_id, self._changes.get(job_id, {}), now=now)
+            if job_id in self._pauses:
+                reason, said = self._pauses[job_id]
+                BulkJob.objects.filter(pk=job_id, status=JobStatus.RUNNING).update(
+                    status=JobStatus.PAUSED, paused_at=now, reason=reason, error_message=said, updated_at=now
+                )
 
 
 _ALL_ENDED = Q(total_count=F("sent_count") + F("failed_count") + F("unknown_count"))
@@ -61,6 +72,7 @@ def move(job_id: UUID, changes: Mapping[str, int], *, now: datetime) -> None:
         job.update(updated_at=now, **steps)
     # While its file is read, or its failed rows are put back, a job has not all its rows.
     settled = job.exclude(status__in=[JobStatus.CHECKING, JobStatus.RETRYING])
+    settled.filter(_ALL_ENDED, status=JobStatus.PAUSED).update(paused_at=None, reason="", error_message="")
     settled.filter(_ALL_ENDED).update(status=_END, finished_at=now)
     if any(step < 0 for step in changes.values()):  # a late answer: the message had not left after all
         settled.filter(status__in=ENDED).exclude(_ALL_ENDED).update(status=_OPEN_AGAIN, finished_at=None)

@@ -10,12 +10,13 @@ from itertools import groupby, islice
 
 from linkit.errors import Conflict, Missing
 from outbox.bulk import uploads
+from outbox.bulk.delimited import SEPARATORS
 from outbox.bulk.models import BulkJob, BulkRowError, JobStatus
 from outbox.bulk.reading import Overrides, Table, open_table
+from outbox.bulk.rows import ERRORS_COLUMN, FORMULA
 from outbox.models import Message
 from sms_providers.models import Status
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_AT_ONCE = 1000
 
 
@@ -38,9 +39,10 @@ def lines(job: BulkJob) -> Iterator[bytes]:
     with uploads.opened(job.upload) as file:
         table = open_table(file, Overrides(**job.options))
         rows = _rows(table, _reasons(job))
-        yield "\ufeff".encode() + _encoded([[*table.header, "reason"]])
+        separator = SEPARATORS.get(table.separator, ",")  # what this person's spreadsheet takes for one
+        yield "\ufeff".encode() + _encoded([[*table.header, ERRORS_COLUMN]], separator)
         while some := list(islice(rows, _ROWS_AT_ONCE)):
-            yield _encoded(some)
+            yield _encoded(some, separator)
 
 
 def _rows(table: Table, reasons: Iterator[tuple[int, str]]) -> Iterator[list[str]]:
@@ -66,11 +68,14 @@ def _reasons(job: BulkJob) -> Iterator[tuple[int, str]]:
         yield number, " ".join(message for _, message in group)
 
 
-def _encoded(rows: list[list[str]]) -> bytes:
+def _encoded(rows: list[list[str]], separator: str) -> bytes:
     text = io.StringIO()
-    csv.writer(text).writerows([[_as_text(cell) for cell in row] for row in rows])
+    # All in quotes: a spreadsheet that takes another separator finds none outside them.
+    csv.writer(text, delimiter=separator, quoting=csv.QUOTE_ALL).writerows(
+        [[_as_text(cell) for cell in row] for row in rows]
+    )
     return text.getvalue().encode("utf-8", "replace")
 
 
 def _as_text(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return f"'{cell}" if cell.startswith(FORMULA) else cell

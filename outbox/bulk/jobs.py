@@ -33,9 +33,10 @@ def find(*, jobs: QuerySet[BulkJob], job_id: str) -> BulkJob:
 
 
 def current(jobs: QuerySet[BulkJob]) -> BulkJob | None:
-    """Return the latest of these that is not over, else the latest."""
+    """Return the latest of these that goes on at the moment, else the latest."""
     latest = jobs.order_by("-created_at", "-pk")
-    return latest.filter(status__in=LIVE).first() or latest.first()
+    going = set(LIVE) - {JobStatus.PAUSED}
+    return latest.filter(status__in=going).first() or latest.first()
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,6 @@ def pause(job: BulkJob) -> None:
             status=JobStatus.PAUSED, paused_at=now, reason="paused", error_message="Paused by hand.", updated_at=now
         )
     _let_marks_pass(job)
-
-
-def pause_by_refusal(job_id: UUID, *, reason: str, message: str, now: datetime) -> None:
-    """Pause a running job because its app cannot send at all, in the caller's transaction."""
-    said = f"{message} Nothing of the rest was sent. See to the app, then resume.".strip()
-    BulkJob.objects.filter(pk=job_id, status=JobStatus.RUNNING).update(
-        status=JobStatus.PAUSED, paused_at=now, reason=reason, error_message=said, updated_at=now
-    )
 
 
 def resume(job: BulkJob) -> None:
@@ -136,12 +129,16 @@ def retry_failed(job: BulkJob) -> None:
     """Queue the failed messages of an ended job again; never one that was sent, or of which nobody knows.
 
     Rows of the file that were wrong stay out: they are corrected and uploaded anew. Raises `Conflict` while the job
-    is under way, and when no failed row could be sent.
+    is under way, and when it has no failed row that may be sent: all of its file must have been checked once.
     """
     with transaction.atomic():
         current = _locked(job, ENDED, "The failed rows can be queued again once the job is over")
         if not Message.objects.filter(job=job.pk, status=Status.FAILED).exists():
             raise Conflict("No failed row of this job could be sent again.", reason="nothing_to_retry")
+        if current.run_started_at is None:
+            raise Conflict("Its file was not read to the end; upload it again.", reason="nothing_to_retry")
+        # An uninstalling waits for us and sees the job, or has come first.
+        list(OrganizationApp.objects.filter(pk=current.app_id or 0).select_for_update(no_key=True).values_list("pk"))
         refuse_gone(current)
         BulkJob.objects.filter(pk=job.pk).update(
             status=JobStatus.RETRYING,

@@ -88,6 +88,8 @@ class BulkJob(TimestampedModel):
     size = models.PositiveBigIntegerField(help_text="Of the file, in bytes.")
     content_hash = models.CharField(max_length=64, editable=False, help_text="SHA-256 of the file.")
     options = models.JSONField(default=dict, blank=True, help_text="How the caller wants it read, instead of guessed.")
+    region = models.CharField(max_length=2, help_text="The organization's as it was uploaded, for numbers.")
+    time_zone = models.CharField(max_length=64, help_text="The same, for times.")
     mode = models.CharField(max_length=16, choices=Mode, default=Mode.VALID_ROWS)
     idempotency_key = models.CharField(max_length=128, null=True, blank=True, editable=False)
     request_digest = models.CharField(max_length=64, blank=True, editable=False)
@@ -146,9 +148,9 @@ class BulkJob(TimestampedModel):
             models.Index(fields=["organization", "-created_at", "-id"], name="bulk_by_organization"),
             # jobs.current: the latest through one app.
             models.Index(fields=["organization", "provider_slug", "-created_at"], name="bulk_by_app"),
-            # jobs.create: the same file again.
+            # receiving.create: the same file again.
             models.Index(fields=["organization", "content_hash", "-created_at"], name="bulk_by_content"),
-            # claims.claim, jobs.next_work, jobs.expire: the few that are not over.
+            # claims.claim, work.do_next, jobs.stop_overdue: the few that are not over.
             models.Index(
                 fields=["status"],
                 condition=Q(status__in=["checking", "running", "paused", "stopping", "retrying"]),

@@ -12,6 +12,7 @@ from outbox.bulk.unreadable import UnreadableFile, not_a_table
 __all__ = ["Overrides", "Table", "UnreadableFile", "open_table"]
 
 MAX_HEADER, MAX_CELLS = 500, 1_000  # columns of the first row, cells of any row
+MAX_BLANK = 1_048_576  # rows; as many as a sheet has
 
 # A row's number as a spreadsheet shows it, its cells, and what is wrong with the row itself or "".
 Row = tuple[int, list[str], str]
@@ -31,8 +32,9 @@ class Table:
     """A file that has been understood, its first row read.
 
     `rows` can be gone through once. It leaves out blank rows but counts them, and raises `UnreadableFile` for what
-    shows only further down. Cells are as many as `header` names. `encoding` and `separator` are a CSV's, `sheet` a
-    workbook's; `warnings` are sentences on what was detected and how to say otherwise.
+    shows only further down. Cells are as many as `header` names, and more only where the row is at fault for it.
+    `encoding` and `separator` are a CSV's, `sheet` a workbook's; `warnings` are sentences on what was detected and how
+    to say otherwise.
     """
 
     format: str  # "csv" or "xlsx"
@@ -131,7 +133,8 @@ def _table(records: Iterator[Row], warnings: list[str]) -> Table:
 
 
 def _settled(records: Iterator[Row], *, width: int, mobile: int, unnamed: list[int]) -> Iterator[Row]:
-    """Leave out blank rows and give the others `width` cells."""
+    """Leave out blank rows and give the others `width` cells, or all that a row has too many."""
+    blank = 0
     for record in records:
         number, cells, fault = record
         if len(cells) == width and cells[mobile] and not unnamed and not fault and not cells[mobile].isspace():
@@ -144,12 +147,20 @@ def _settled(records: Iterator[Row], *, width: int, mobile: int, unnamed: list[i
                 reason="too_many_columns",
             )
         if not fault and not any(cell.strip() for cell in cells):
+            blank += 1
+            if blank > MAX_BLANK:
+                raise UnreadableFile(
+                    f"The file has over {MAX_BLANK:,} blank rows; nothing was sent. Delete them.",
+                    reason="too_many_rows",
+                )
             continue
-        if not fault and any(cell.strip() for cell in cells[width:]):
-            fault = "The row has more cells than the header names: a message with a comma must be in quotes."
-        elif not fault and any(place < len(cells) and cells[place].strip() for place in unnamed):
-            fault = "The row has a cell in a column without a name: name the column in the first row."
-        yield number, cells[:width] + [""] * (width - len(cells)), fault
+        if any(cell.strip() for cell in cells[width:]):
+            fault = fault or "The row has more cells than the header names: a message with a comma must be in quotes."
+        elif any(place < len(cells) and cells[place].strip() for place in unnamed):
+            fault = fault or "The row has a cell in a column without a name: name the column in the first row."
+        else:
+            cells = cells[:width]
+        yield number, cells + [""] * (width - len(cells)), fault
 
 
 # The first bytes of what people send in place of a table.

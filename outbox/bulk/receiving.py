@@ -69,6 +69,8 @@ def create(
         size=size,
         content_hash=content_hash,
         options={name: value for name, value in vars(overrides).items() if value},
+        region=organization.default_region,
+        time_zone=organization.time_zone,
         mode=mode,
         idempotency_key=idempotency_key or None,
         request_digest=digest(slug=slug, content=content_hash, overrides=vars(overrides), mode=mode, force=force),

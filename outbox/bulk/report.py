@@ -43,16 +43,20 @@ class Duplicates:
 
     def found(self, *, most: int) -> tuple[int, list[dict[str, int]]]:
         """Return how many rows repeat an earlier one, and the first of them: `{row, first_row}`."""
-        repeats: list[tuple[int, int]] = []
+        count = 0
+        samples: list[tuple[int, int]] = []
         for hashes, rows in zip(self._hashes, self._rows, strict=True):
             if len(set(hashes)) == len(hashes):
                 continue
             firsts: dict[int, int] = {}
+            repeats: list[tuple[int, int]] = []
             for key, row in zip(hashes, rows, strict=True):
                 if (first := firsts.setdefault(key, row)) != row:
-                    repeats.append((row, first))
-        count = len(repeats)
-        return count, [{"row": row, "first_row": first} for row, first in sorted(repeats)[:most]]
+                    count += 1
+                    if len(repeats) < most:  # they come in order
+                        repeats.append((row, first))
+            samples = sorted(samples + repeats)[:most]
+        return count, [{"row": row, "first_row": first} for row, first in samples]
 
 
 class Report:
@@ -78,18 +82,14 @@ class Report:
         self.total += 1
         self.valid += 1
         # Not a Counter of encodings: hashing a member of an enum takes longer than all the rest here.
-        tally = (
-            self._ucs2
-            if row.encoding is Encoding.UCS2
-            else self._gsm7
-            if row.encoding is Encoding.GSM7
-            else self._extended
-        )
+        if row.encoding is Encoding.UCS2:
+            tally = self._ucs2
+            self._note_odd(row)
+        else:
+            tally = self._gsm7 if row.encoding is Encoding.GSM7 else self._extended
         tally[0] += 1
         tally[1] += row.segment_count
         self._duplicates.add(row)
-        if tally is self._ucs2:
-            self._note_odd(row)
         if row.repairs:
             self._repaired_count += 1
             self._repairs.update(row.repairs)

@@ -24,6 +24,11 @@ from sms_providers.fields import MAX_SENDER
 # What spreadsheets leave around a number that is to stay text: ="0501234567" and '0501234567.
 _QUOTED = re.compile(r'\s*(?:="([^"]*)"|\'(.*))\s*', re.DOTALL)
 _FLOAT = re.compile(r"\s*(\+?\d+)\.0+\s*")
+# errors.csv: its last column, and the beginnings of cells that spreadsheets take for formulas, so that they get an
+# apostrophe.
+ERRORS_COLUMN = "reason"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LONGEST_TYPED, _LONGEST_VALUE = 64, 200  # characters that are kept: a cell may have thousands
 _CACHED = 512  # texts, moments and sender IDs: files repeat them
 
 
@@ -56,7 +61,8 @@ class RowError:
 class RowChecker:
     """Checks the rows of one file by the rules of the other doors, with the number mended where that is safe.
 
-    `now` is the moment of the upload, so that a file that is read twice gives the same rows.
+    `now` is the moment of the upload, so that a file that is read twice gives the same rows. In an errors file, which
+    we have written, cells are taken as they were before.
     """
 
     def __init__(
@@ -67,8 +73,10 @@ class RowChecker:
         time_zone: str,
         now: datetime,
         adapter: type[ProviderAdapter] | ProviderAdapter,
+        is_errors_file: bool = False,
     ) -> None:
         self.columns = columns
+        self._is_errors_file = is_errors_file
         self.region = region
         plan = phonenumbers.PhoneMetadata.metadata_for_region(region, None)
         self._prefix = plan.national_prefix if plan else None
@@ -84,6 +92,8 @@ class RowChecker:
     def check(self, number: int, cells: Sequence[str], fault: str = "") -> ValidRow | list[RowError]:
         """Return the message that a row makes, or all its errors. `fault` is the reader's word on the row itself."""
         columns = self.columns
+        if self._is_errors_file:
+            cells = [cell[1:] if cell[:1] == "'" and cell[1:2] in FORMULA else cell for cell in cells]
         typed, text = cells[columns.mobile], cells[columns.message]
         sender = cells[columns.sender].strip() if columns.sender is not None else ""
         moment = cells[columns.datetime].strip() if columns.datetime is not None else ""
@@ -92,7 +102,7 @@ class RowChecker:
         errors: list[RowError] = []
 
         def wrong(column: str, value: str, message: str, *, reason: str) -> None:
-            errors.append(RowError(number, column, typed, value, reason, message))
+            errors.append(RowError(number, column, typed[:_LONGEST_TYPED], value[:_LONGEST_VALUE], reason, message))
 
         if fault:
             wrong("", "", fault, reason="malformed_row")
@@ -121,7 +131,9 @@ class RowChecker:
                 wrong("datetime", moment, refusal.message.removeprefix("datetime: "), reason=refusal.reason)
         if errors:
             return errors
-        return ValidRow(number, recipient, typed, text, measured.encoding, measured.count, sender, due_at, repairs)
+        return ValidRow(
+            number, recipient, typed[:_LONGEST_TYPED], text, measured.encoding, measured.count, sender, due_at, repairs
+        )
 
     def _mend(self, typed: str, refusal: phone.InvalidNumber) -> tuple[str, tuple[str, ...], str]:
         """Return a number that a spreadsheet has dressed up, and what was taken off; else why it is refused."""

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import F
 
 from linkit import clock
+from linkit.errors import Missing
 from outbox.bulk import checking, jobs, uploads
 from outbox.bulk.checking import BATCH, Batch, Batches
 from outbox.bulk.models import BulkJob, BulkRowError, JobStatus, Mode
@@ -21,6 +22,7 @@ from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
 from outbox.bulk.report import Report
 from outbox.bulk.writing import RowWriter, write_errors
 from outbox.models import Message
+from sms_providers.models import Status
 
 
 class LeaseLost(Exception):
@@ -32,16 +34,16 @@ def split(job: BulkJob, stop: threading.Event) -> None:
 
     Raises `LeaseLost`. Ends early when `stop` is set; whoever leases the job next goes on.
     """
-    with uploads.opened(job.upload) as file:
-        try:
+    try:
+        with uploads.opened(job.upload) as file:
             table = open_table(file, Overrides(**job.options))
             report = checking.report_for(job, table)
             if not _write_all(job, table, report, stop):
                 return
-        except UnreadableFile as refusal:
-            refuse(job, reason=refusal.reason, message=refusal.message)
-            return
-    _conclude(job, report)
+    except (UnreadableFile, Missing) as refusal:
+        refuse(job, reason=refusal.reason, message=refusal.message)
+    else:
+        _conclude(job, report)
 
 
 def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event) -> bool:
@@ -54,6 +56,8 @@ def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event
                     _write(job, writer, batch)
                     batches.begin_next()
                 job.read_until = batch.last
+            else:
+                _keep(job)  # written before a crash; reading it again may take longer than a lease
             if stop.is_set():
                 return False
     return True
@@ -86,25 +90,22 @@ def _keep(job: BulkJob, **changes: object) -> None:
 
 
 def _conclude(job: BulkJob, report: Report) -> None:
+    """Release a job whose file is written, or say why not: by its own counters, whatever a second reading found."""
     found = report.as_json()
-    if report.invalid and job.mode == Mode.ALL_OR_NOTHING:
+    job.refresh_from_db(fields=["total_count", "failed_count", "invalid_count"])
+    if job.invalid_count and job.mode == Mode.ALL_OR_NOTHING:
+        wrong, total = job.invalid_count, job.total_count
         _discard(job)
-        message = f"{report.invalid:,} of {report.total:,} rows are wrong, so none was sent."
-        _fail(
-            job,
-            reason="rows_invalid",
-            message=message,
-            report=found,
-            total_count=report.total,
-            failed_count=report.total,
-        )
+        message = f"{wrong:,} of {total:,} rows are wrong, so none was sent."
+        _fail(job, reason="rows_invalid", message=message, report=found, total_count=total, failed_count=total)
         return
-    if not report.valid:
+    if job.invalid_count == job.total_count:
         _fail(job, reason="no_valid_rows", message="No row could be sent.", report=found)
         return
     with transaction.atomic():
         _keep(job, report=found)
-        jobs.release(job.pk, now=clock.now(), rows=report.valid, last_due_at=report.last_due_at, rate=report.rate)
+        rows = job.pending_count
+        jobs.release(job.pk, now=clock.now(), rows=rows, last_due_at=report.last_due_at, rate=report.rate)
 
 
 def refuse(job: BulkJob, *, reason: str, message: str) -> None:
@@ -112,17 +113,22 @@ def refuse(job: BulkJob, *, reason: str, message: str) -> None:
     _discard(job)
     while ids := list(BulkRowError.objects.filter(job=job).values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
-            _keep(job)
             BulkRowError.objects.filter(pk__in=ids).delete()
+            _keep(job)
     _fail(job, reason=reason, message=message, total_count=0, failed_count=0, invalid_count=0)
 
 
 def _discard(job: BulkJob) -> None:
-    """Delete the messages of a job that was never released: nobody has seen or claimed one."""
-    while ids := list(Message.objects.filter(job=job).values_list("pk", flat=True)[:BATCH]):
+    """Delete the messages of a job that was never released, and count them no more: nobody has claimed one."""
+    while rows := list(Message.objects.filter(job=job).values_list("pk", "status")[:BATCH]):
+        cancelled = sum(status == Status.FAILED for _, status in rows)
         with transaction.atomic():
-            _keep(job)
-            Message.objects.filter(pk__in=ids).delete()
+            Message.objects.filter(pk__in=[pk for pk, _ in rows]).delete()
+            _keep(
+                job,
+                total_count=F("total_count") - len(rows),
+                failed_count=F("failed_count") - cancelled,
+            )
 
 
 def _fail(job: BulkJob, *, reason: str, message: str, **changes: object) -> None:

@@ -6,6 +6,7 @@ Whoever leases a job does it, in short transactions; a crash leaves a lease that
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import uuid
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Least
 
 from linkit import clock, faults
 from outbox.bulk import counters, jobs, splitting
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 5000  # messages in a transaction
 _TRIES = 5  # to read a file without any progress, before it is given up
+_LOOKED_AT = 1000  # jobs
 _AGAIN = timedelta(seconds=10)  # before a job that broke off is looked at again
 _SOON = timedelta(seconds=1)  # before one that waits for calls under way is
 
@@ -45,14 +48,20 @@ def do_next(stop: threading.Event) -> bool:
 
 
 def _lease() -> BulkJob | None:
+    """Take the oldest job of an organization. Whose turn it is comes by lot: nobody's files keep the others' back."""
     now = clock.now()
     waiting = BulkJob.objects.filter(status__in=NEEDS_WORK).filter(
         Q(work_expires_at=None) | Q(work_expires_at__lte=now)
     )
-    for pk in list(waiting.order_by("created_at", "pk").values_list("pk", flat=True)[:20]):
+    oldest: dict[uuid.UUID, uuid.UUID] = {}
+    for organization_id, pk in waiting.order_by("created_at", "pk").values_list("organization_id", "pk")[:_LOOKED_AT]:
+        oldest.setdefault(organization_id, pk)
+    for pk in random.sample(list(oldest.values()), len(oldest)):
         token = uuid.uuid4()
         if waiting.filter(pk=pk).update(
-            work_token=token, work_expires_at=now + settings.BULK_WORK_LEASE, work_tries=F("work_tries") + 1
+            work_token=token,
+            work_expires_at=now + settings.BULK_WORK_LEASE,
+            work_tries=Least(F("work_tries") + 1, _TRIES + 1),
         ):
             return BulkJob.objects.select_related("organization", "upload").get(pk=pk)
     return None

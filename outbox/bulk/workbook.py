@@ -20,6 +20,7 @@ from xml.etree.ElementTree import Element, ParseError, iterparse
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 from defusedxml import ElementTree as defused
+from django.conf import settings
 from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
 from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
 from openpyxl.worksheet._reader import WorkSheetParser
@@ -27,7 +28,10 @@ from openpyxl.xml.constants import REL_NS, SHEET_MAIN_NS
 
 from outbox.bulk.unreadable import UnreadableFile, not_a_table
 
-MAX_UNPACKED = 400 * 1024 * 1024  # bytes of all parts together; zipfile reads no more of a part than it declares
+MAX_UNPACKED = 10  # times the limit of files, of all parts together; zipfile reads no more than a part declares
+# What else a workbook cannot have, or has no use for: each costs a little time or memory, and takes no room in a zip.
+MAX_ALL_CELLS, MAX_TEXTS, MAX_STYLES = 10_000_000, 2_000_000, 100_000
+MAX_TEXT = 32_767  # characters of a cell, as in Excel
 MAX_PENDING = 2 * 1024 * 1024  # bytes without a finished row or text; Excel's longest cell is 32,767 characters
 MAX_DIRECTORY = 1024 * 1024  # bytes of the zip's list of parts, which takes 20 times that in memory
 MAX_DEPTH = 100  # elements inside each other; a workbook has about ten
@@ -72,7 +76,7 @@ class OpenSheet:
         self._book, self._sheet = book, sheet
 
     def __iter__(self) -> Iterator[Row]:
-        number = hidden = 0
+        number = hidden = cells = 0
         with TemporaryFile() as store, _damage_explained(lambda: f"after row {number}" if number else "at its start"):
             cells_of = _Cells(_Texts(self._book, store), self._book)
             for element in _elements(self._book.archive, self._sheet.part, f"{_NS}sheetData", _ROW):
@@ -81,7 +85,13 @@ class OpenSheet:
                     number = last
                     raise ValueError("row numbers must rise")
                 hidden += element.get("hidden") in ("1", "true")
-                yield number, *self._read(number, cells_of.row(number, element))
+                cells += len(element)
+                if cells > MAX_ALL_CELLS:
+                    raise _too_much(f"over {MAX_ALL_CELLS:,} cells")
+                if any(len(cell) for cell in element):  # else each has at most a style
+                    yield number, *self._read(number, cells_of.row(number, element))
+                else:
+                    yield number, [], ""
         if hidden:  # by hand, or by a filter, and whoever filtered a list may think that the rest is out
             self.notes.append(f"{hidden:,} rows that are hidden in the sheet were read like all others.")
 
@@ -168,9 +178,9 @@ class _Workbook:
         durations: set[int] = set()
         if self.styles:
             formats = dict(BUILTIN_FORMATS)
-            for custom in _elements(self.archive, self.styles, f"{_NS}numFmts", f"{_NS}numFmt"):
+            for custom in _few(_elements(self.archive, self.styles, f"{_NS}numFmts", f"{_NS}numFmt")):
                 formats[int(custom.get("numFmtId", 0))] = custom.get("formatCode", "")
-            for number, style in enumerate(_elements(self.archive, self.styles, f"{_NS}cellXfs", f"{_NS}xf")):
+            for number, style in enumerate(_few(_elements(self.archive, self.styles, f"{_NS}cellXfs", f"{_NS}xf"))):
                 shown = formats.get(int(style.get("numFmtId", 0)), "General")
                 if is_date_format(shown):
                     dates.add(number)
@@ -195,6 +205,8 @@ class _Texts:
             before = len(self._ends)
             for element in islice(self._next, _TEXTS_AHEAD):
                 self._ends.append(self._ends[-1] + self._store.write(_text(element).encode()))
+            if len(self._ends) > MAX_TEXTS:
+                raise _too_much(f"over {MAX_TEXTS:,} texts")
             if len(self._ends) == before:
                 raise IndexError(number)
         self._store.seek(self._ends[number])
@@ -229,7 +241,7 @@ class _Cells(WorkSheetParser):
         if element.get("t") == "inlineStr" and (inline := element.find(_INLINE)) is not None:
             return _unescaped(_text(inline)), ""
         if isinstance(value, str):
-            return _unescaped(value), ""
+            return _unescaped(_of_a_cell(value)), ""
         if value is None:
             return "", ""
         if cell["style_id"] in self._dates and isinstance(value, int | float) and not isinstance(value, bool):
@@ -264,9 +276,33 @@ def _is_stored(formula: Element) -> bool:
 def _text(element: Element) -> str:
     """Return the text of a shared or inline text, of all its runs but not of its reading aids."""
     if len(element) == 1 and element[0].tag == _T:
-        return element[0].text or ""
-    parts = [part.text if part.tag == _T else part.findtext(_T) for part in element if part.tag in (_T, _RUN)]
-    return "".join(part or "" for part in parts)
+        text = element[0].text or ""
+    else:
+        parts = [part.text if part.tag == _T else part.findtext(_T) for part in element if part.tag in (_T, _RUN)]
+        text = "".join(part or "" for part in parts)
+    return _of_a_cell(text)
+
+
+def _of_a_cell(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        raise UnreadableFile(
+            f"A cell of the workbook has over {MAX_TEXT:,} characters; nothing was sent. Shorten it.",
+            reason="cell_too_large",
+        )
+    return text
+
+
+def _few(styles: Iterator[Element]) -> Iterator[Element]:
+    for number, style in enumerate(styles):
+        if number >= MAX_STYLES:
+            raise _too_much(f"over {MAX_STYLES:,} styles")
+        yield style
+
+
+def _too_much(what: str) -> UnreadableFile:
+    return UnreadableFile(
+        f"The workbook has {what}; nothing was sent. Copy what is needed into a new one.", reason="broken_workbook"
+    )
 
 
 def _unescaped(text: str) -> str:
@@ -349,9 +385,10 @@ class _ZipSource:
 def _archive(file: BinaryIO) -> ZipFile:
     archive = ZipFile(_ZipSource(file))
     parts = archive.infolist()
-    if sum(part.file_size for part in parts) > MAX_UNPACKED:
+    limit = MAX_UNPACKED * settings.BULK_MAX_BYTES
+    if sum(part.file_size for part in parts) > limit:
         raise UnreadableFile(
-            f"The workbook unpacks to over {MAX_UNPACKED // 1024**2} MB; nothing was sent. Split it, or save it as "
+            f"The workbook unpacks to over {limit // 10**6:,} MB; nothing was sent. Split it, or save it as "
             "“CSV UTF-8”.",
             reason="broken_workbook",
         )

@@ -23,6 +23,7 @@ from outbox.models import Message
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Fault, Result, accepted, rejected, unavailable, unknown
 from sms_providers.sending import Route
+from tests import factories
 from tests.conftest import Api
 from tests.outbox.bulk.conftest import URL, Script, csv_of, rows, send_all, work_on_jobs
 
@@ -87,6 +88,15 @@ def test_what_was_started_before_the_pause_ends_as_it_ends(job: Make):
     jobs.pause(paused)
     claims.finish([(started, accepted("1"))])
     assert (counts(paused), paused.status) == ((2, 1, 0, 0, 1), JobStatus.PAUSED)
+
+
+def test_a_job_that_ends_while_it_is_paused_is_just_over(job: Make):
+    paused = job(*rows(1))
+    started = start_one()
+    jobs.pause(paused)
+    claims.finish([(started, accepted("1"))])
+    assert (counts(paused), paused.status) == ((1, 1, 0, 0, 0), JobStatus.COMPLETED)
+    assert (paused.reason, paused.error_message, paused.paused_at) == ("", "", None)
 
 
 def test_a_pause_does_not_count_towards_the_deadline(job: Make):
@@ -235,6 +245,42 @@ def test_wrong_rows_alone_are_nothing_to_send_again(job: Make):
         jobs.retry_failed(only_wrong)
 
 
+def test_a_file_that_was_stopped_half_read_is_not_sent_by_sending_the_failed_again(
+    upload: Uploader, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
+    upload(csv_of(*rows(3), ["12", "Hello"]), mode="all_or_nothing")
+    stop = threading.Event()
+    stop.set()
+    assert work.do_next(stop)
+    made = BulkJob.objects.get()
+    jobs.stop(made)
+    work_on_jobs()
+    assert (counts(made), made.status) == ((1, 0, 1, 0, 0), JobStatus.STOPPED)
+    with pytest.raises(Conflict, match="not read to the end"):
+        jobs.retry_failed(made)
+
+
+def test_a_message_cannot_be_cancelled_while_the_failed_are_queued_again(
+    job: Make, api: Api, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(work, "BATCH", 1)
+    made = job(*rows(2))
+    jobs.stop(made)
+    work_on_jobs()
+    jobs.retry_failed(made)
+    answers: list[int] = []
+    reopen = work.reopen
+
+    def cancel_now(ids: Any, **options: Any) -> None:
+        reopen(ids, **options)
+        answers.append(api.delete(f"/api/v1/sms/outbox/{ids[0]}").status_code)
+
+    monkeypatch.setattr(work, "reopen", cancel_now)
+    work_on_jobs()
+    assert (answers, counts(made)) == ([409, 409], (2, 0, 0, 0, 2))
+
+
 def test_a_job_that_was_held_back_as_a_whole_has_nothing_to_send_again(job: Make):
     held_back = job(*rows(2), ["12", "Hello"], mode="all_or_nothing")
     assert (held_back.total_count, 0, held_back.failed_count, 0, held_back.pending_count) == (3, 0, 3, 0, 0)
@@ -338,8 +384,6 @@ def test_single_messages_go_before_bulk(job: Make, queue: Callable[..., Message]
 def test_jobs_of_two_organizations_share_a_claim(
     job: Make, upload: Uploader, anonymous: Api, other_organization: Any, organization: Any
 ):
-    from tests import factories
-
     job(*rows(10))
     OrganizationApp.objects.create(organization=other_organization, slug="first-sms")
     upload(csv_of(*rows(10)), client=anonymous.using(factories.make_api_key(other_organization)))
@@ -527,6 +571,77 @@ def test_a_split_that_is_told_to_stop_leaves_the_job_to_the_next(upload: Uploade
     assert (counts(made), made.status) == ((3, 0, 0, 0, 3), JobStatus.RUNNING)
 
 
+def test_what_is_read_again_keeps_the_lease(upload: Uploader, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
+    upload(csv_of(*rows(3)))
+    BulkJob.objects.update(read_until=4, total_count=3)
+    kept: list[Any] = []
+    keep = splitting._keep
+
+    def note(job: BulkJob, **changes: Any) -> None:
+        kept.append(changes)
+        keep(job, **changes)
+
+    monkeypatch.setattr(splitting, "_keep", note)
+    work_on_jobs()
+    assert kept[:3] == [{}, {}, {}]
+
+
+def test_a_second_reading_under_other_rules_leaves_no_row_behind(
+    upload: Uploader, organization: Any, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
+    upload(csv_of(["0501234567", "Hello"], ["0501234568", "Hello"]))
+    stop = threading.Event()
+    stop.set()
+    assert work.do_next(stop)
+    organization.default_region = "US"
+    organization.save()
+    send_all()
+    made = BulkJob.objects.get()
+    assert (counts(made), made.status) == ((2, 2, 0, 0, 0), JobStatus.COMPLETED)
+
+
+def test_a_stop_while_a_refused_file_is_taken_back_ends_the_job(
+    upload: Uploader, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(splitting, "BATCH", 1)
+    upload(csv_of(*rows(3), ["12", "Hello"]), mode="all_or_nothing")
+    made = BulkJob.objects.get()
+    keep = splitting._keep
+
+    def stop_after_the_first(job: BulkJob, **changes: Any) -> None:
+        keep(job, **changes)
+        if "total_count" in changes and "read_until" not in changes and made.status == JobStatus.CHECKING:
+            BulkJob.objects.filter(pk=made.pk).update(
+                status=JobStatus.STOPPING, reason="cancelled", work_expires_at=None
+            )
+            made.refresh_from_db()
+
+    monkeypatch.setattr(splitting, "_keep", stop_after_the_first)
+    work_on_jobs()
+    assert (counts(made), made.status) == ((3, 0, 3, 0, 0), JobStatus.STOPPED)
+
+
+def test_a_job_that_is_looked_at_again_and_again_keeps_nobody_waiting(upload: Uploader, script: Script):
+    upload(csv_of(*rows(1)))
+    BulkJob.objects.update(work_tries=32767, status=JobStatus.STOPPING)
+    work_on_jobs()
+    assert BulkJob.objects.get().work_tries <= 10
+
+
+def test_organizations_take_turns_when_files_wait(
+    upload: Uploader, anonymous: Api, other_organization: Any, monkeypatch: pytest.MonkeyPatch
+):
+    for _ in range(3):
+        upload(csv_of(*rows(1)))
+    OrganizationApp.objects.create(organization=other_organization, slug="first-sms")
+    upload(csv_of(*rows(1)), client=anonymous.using(factories.make_api_key(other_organization)))
+    first_two = {work._lease().organization_id for _ in range(2)}  # type: ignore[union-attr]
+    turns = [work._lease() for _ in range(2)]
+    assert len(first_two | {turn.organization_id for turn in turns if turn}) == 2
+
+
 def test_a_file_that_breaks_our_reader_again_and_again_is_given_up(upload: Uploader, monkeypatch: pytest.MonkeyPatch):
     upload(csv_of(*rows(3)))
     made = BulkJob.objects.get()
@@ -535,6 +650,6 @@ def test_a_file_that_breaks_our_reader_again_and_again_is_given_up(upload: Uploa
         for _ in range(5):
             assert work.do_next(threading.Event())
             BulkJob.objects.update(work_expires_at=clock.now())
-        assert made.status == JobStatus.CHECKING
+        assert BulkJob.objects.get().status == JobStatus.CHECKING
         assert work.do_next(threading.Event())
     assert (counts(made), made.status, made.reason) == ((0, 0, 0, 0, 0), JobStatus.FAILED, "internal_error")

@@ -50,12 +50,13 @@ def test_progress_is_of_the_running_job_else_of_the_latest(job: Make, api: Api):
     running = job(*rows(1))
     latest = job(*rows(1))
     assert shown() == str(latest.pk)
-    jobs.stop(latest)
-    work_on_jobs()
+    jobs.pause(latest)
     assert shown() == str(running.pk)
     assert shown(job_id=latest.pk) == str(latest.pk)
     Drain().run()
     assert shown() == str(latest.pk)
+    BulkJob.objects.filter(pk=latest.pk).update(is_test=True)
+    assert shown() == str(running.pk)
 
 
 def test_progress_says_how_fast_it_goes_and_how_long_it_takes(job: Make, api: Api):
@@ -71,9 +72,7 @@ def test_progress_says_how_fast_it_goes_and_how_long_it_takes(job: Make, api: Ap
 
 def test_progress_counts_no_messages(job: Make, api: Api):
     job(*rows(3))
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         api.get(f"{URL}/progress")
     assert not [query["sql"] for query in queries if "outbox_message" in query["sql"]]
 
@@ -142,6 +141,38 @@ def test_errors_csv_can_be_corrected_and_uploaded(upload: Upload, api: Api, scri
     send_all()
     assert script.recipients() == ["+966501234567"] * 2
     assert "Columns that are not used: “reason”." in " ".join(BulkJob.objects.first().report["warnings"])  # type: ignore[union-attr]
+
+
+def test_a_row_with_too_many_cells_is_in_errors_csv_as_it_was_and_is_refused_again(
+    upload: Upload, api: Api, script: Script
+):
+    upload(b"mobile,message\n0501234567,Hello, dear, customer\n")
+    send_all()
+    answer = api.get(f"{URL}/bulk-jobs/{BulkJob.objects.get().pk}/errors.csv")
+    content = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
+    assert b'"0501234567","Hello"," dear"," customer"' in content
+    upload(content)
+    send_all()
+    assert script.calls == []
+
+
+def test_what_errors_csv_protects_is_sent_as_it_was(upload: Upload, api: Api, script: Script):
+    script.answers["first-sms"] = rejected(Fault.CONTENT, "No.")
+    upload(csv_of(["+966501234567", "-50% today", "+966500000000"], header="mobile,message,sender"))
+    send_all()
+    answer = api.get(f"{URL}/bulk-jobs/{BulkJob.objects.get().pk}/errors.csv")
+    upload(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
+    send_all()
+    assert {(sms.recipient, sms.text, sms.sender_id) for _, sms in script.calls} == {
+        ("+966501234567", "-50% today", "+966500000000")
+    }
+
+
+def test_errors_csv_has_the_separator_of_its_file(upload: Upload, api: Api):
+    upload(b"mobile;message;note\n12;Hello;a\n")
+    send_all()
+    answer = api.get(f"{URL}/bulk-jobs/{BulkJob.objects.get().pk}/errors.csv")
+    assert b'"12";"Hello";"a";' in b"".join(answer.streaming_content)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx"])

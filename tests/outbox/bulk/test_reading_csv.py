@@ -189,7 +189,7 @@ def test_rows_have_as_many_cells_as_the_header():
 
 def test_a_row_with_more_cells_than_names_is_at_fault_alone():
     (_, cells, fault), second = rows(b"mobile,message\n1,Dear all, hello\n2,ok\n")
-    assert cells == ["1", "Dear all"]
+    assert cells == ["1", "Dear all", " hello"]
     assert "more cells than the header names" in fault
     assert second == (3, ["2", "ok"], "")
 
@@ -360,3 +360,10 @@ def test_a_row_costs_little_more_than_the_csv_module_takes():
 
     extra = min(timed(ours) for _ in range(3)) - min(timed(bare) for _ in range(3))
     assert extra / 100_000 < 1.5e-6  # seconds a row; 0.2e-6 as measured, and machines differ
+
+
+def test_blank_rows_are_counted_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("outbox.bulk.reading.MAX_BLANK", 10)
+    with pytest.raises(UnreadableFile) as refusal:
+        list(open_table(io.BytesIO(b"mobile,message\n" + b"\n" * 11 + b"1,a\n")).rows)
+    assert refusal.value.reason == "too_many_rows"

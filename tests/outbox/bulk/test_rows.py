@@ -151,3 +151,9 @@ def test_what_the_reader_says_of_a_row_is_an_error():
 def test_the_same_file_gives_the_same_rows_whenever_it_is_read():
     moment = (NOW + timedelta(minutes=1)).isoformat()
     assert valid(moment=moment) == valid(moment=moment)
+
+
+def test_no_more_of_a_huge_cell_is_kept_than_is_shown():
+    (error,) = wrong("1" * 30_000)
+    assert (len(error.mobile), len(error.value)) == (64, 200)
+    assert len(valid("\u200e" * 5_000 + "0501234567").typed) == 64
