@@ -30,7 +30,8 @@ from outbox.bulk.unreadable import UnreadableFile, not_a_table
 
 MAX_UNPACKED = 10  # times the limit of files, of all parts together; zipfile reads no more than a part declares
 # What else a workbook cannot have, or has no use for: each costs a little time or memory, and takes no room in a zip.
-MAX_ALL_CELLS, MAX_TEXTS, MAX_STYLES = 10_000_000, 2_000_000, 100_000
+MAX_TEXTS, MAX_STYLES = 2_000_000, 100_000
+MAX_CELLS_A_ROW = 50  # on the average of as many rows as a file may have
 MAX_TEXT = 32_767  # characters of a cell, as in Excel
 MAX_PENDING = 2 * 1024 * 1024  # bytes without a finished row or text; Excel's longest cell is 32,767 characters
 MAX_DIRECTORY = 1024 * 1024  # bytes of the zip's list of parts, which takes 20 times that in memory
@@ -86,8 +87,8 @@ class OpenSheet:
                     raise ValueError("row numbers must rise")
                 hidden += element.get("hidden") in ("1", "true")
                 cells += len(element)
-                if cells > MAX_ALL_CELLS:
-                    raise _too_much(f"over {MAX_ALL_CELLS:,} cells")
+                if cells > MAX_CELLS_A_ROW * settings.BULK_MAX_ROWS:
+                    raise _too_much(f"over {MAX_CELLS_A_ROW * settings.BULK_MAX_ROWS:,} cells")
                 if any(len(cell) for cell in element):  # else each has at most a style
                     yield number, *self._read(number, cells_of.row(number, element))
                 else:
