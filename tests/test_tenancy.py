@@ -104,7 +104,7 @@ def owner(anonymous: Api, organization: Organization, install: Callable[..., Org
         "/api/v1/sms/outbox", {**message, "meta": {"note": "meta-mark"}, "idempotency_key": "idem-mark"}
     ).json()
     install("mora-sms", username="966512345678", default_sender="MoraMark")
-    make(program, Call("POST", "sms-providers/<str:slug>/bulk-send"), {"slug": "mora-sms"}, HTTP_PREFER="respond-async")
+    make(program, Call("POST", "sms-providers/<str:slug>/bulk-send"), {"slug": "mora-sms"})
     BulkJob.objects.update(
         status="failed", filename="file-mark", total_count=1, failed_count=1, finished_at=clock.now()
     )
@@ -134,7 +134,7 @@ def stranger(anonymous: Api, other_organization: Organization) -> Tenant:
 def make(api: Api, call: Call, values: dict[str, Any], **headers: Any) -> Any:
     if str(call) in UPLOADS:
         form = {"file": SimpleUploadedFile("file.csv", b"mobile,message\n0501234567,Hello\n")}
-        return api.post(call.url(**values), form, format="multipart", **headers)
+        return api.post(call.url(**values), form, format="multipart", HTTP_PREFER="respond-async", **headers)
     body = BODIES.get(str(call), {}) if call.method in ("POST", "PUT", "PATCH") else None
     return getattr(api, call.method.lower())(call.url(**values), body, **headers)
 
