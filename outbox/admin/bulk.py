@@ -20,7 +20,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from linkit import clock
 from linkit.errors import LinkitError
 from linkit.markup import badge, ltr, moment
 from linkit.models import User
@@ -29,7 +28,6 @@ from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, reach
 from outbox import console, tasks
 from outbox.bulk import answers, checking, drafts, errors_file, jobs, receiving, uploads
-from outbox.bulk.api import errors_response
 from outbox.bulk.models import LIVE, BulkDraft, BulkJob, JobStatus
 from outbox.bulk.reading import Overrides, open_table
 from outbox.forms import SendFileForm
@@ -155,19 +153,12 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
         """Check a file and keep it with the report. None when it cannot be read, which the form then says."""
         assert isinstance(request.user, User)
         app, file, mode = form.cleaned_data["app"], form.cleaned_data["file"], form.cleaned_data["mode"]
-        job = BulkJob(
-            organization=app.organization,
-            app=app,
-            provider_slug=app.slug,
-            region=app.organization.default_region,
-            time_zone=app.organization.time_zone,
-            mode=mode,
-            created_at=clock.now(),
-        )
         try:
             sending.route_through(app)
             receiving.check_size(file)
-            report = checking.check_file(job, file, form.overrides)
+            report = checking.check_file(
+                file, form.overrides, organization=app.organization, app=app, slug=app.slug, mode=mode
+            )
             if not report["total"]:
                 receiving.check_table(file, form.overrides)  # says that there is no row
             samples = console.samples(open_table(file, form.overrides))
@@ -325,7 +316,7 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
         if job is None:
             return self.missing(request, str(pk))
         try:
-            return errors_response(job)
+            return errors_file.download(job)
         except LinkitError as problem:
             self.message_user(request, problem.message, messages.WARNING)
             return HttpResponseRedirect(_url(job))

@@ -10,11 +10,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 from django.conf import settings
 
+from linkit import clock
+from linkit.models import Organization
 from outbox.bulk.models import BulkJob, Mode
 from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
 from outbox.bulk.report import RecentMessages, Report
 from outbox.bulk.rows import ERRORS_COLUMN, RowChecker, RowError, ValidRow
 from sms_providers import catalogue
+from sms_providers.models import OrganizationApp
 
 BATCH = 5000  # rows; writing them takes a tenth of a second
 
@@ -99,8 +102,27 @@ def _checked(table: Table, checker: RowChecker, report: Report) -> Iterator[Batc
         yield Batch(last, valid, errors)
 
 
-def check_file(job: BulkJob, file: BinaryIO, overrides: Overrides) -> dict[str, Any]:
+def check_file(
+    file: BinaryIO,
+    overrides: Overrides,
+    *,
+    organization: Organization,
+    app: OrganizationApp | None,
+    slug: str,
+    mode: str,
+    is_test: bool = False,
+) -> dict[str, Any]:
     """Return the report on a file, as `bulk-check` answers it. Nothing is stored. Raises `UnreadableFile`."""
+    job = BulkJob(
+        organization=organization,
+        is_test=is_test,
+        app=app,
+        provider_slug=slug,
+        region=organization.default_region,
+        time_zone=organization.time_zone,
+        mode=mode,
+        created_at=clock.now(),
+    )
     table = open_table(file, overrides)
     report = report_for(job, table)
     with Batches(job, table, report) as batches:

@@ -8,6 +8,8 @@ import io
 from collections.abc import Iterator
 from itertools import groupby, islice
 
+from django.http import StreamingHttpResponse
+
 from linkit.errors import Conflict, Missing
 from outbox.bulk import uploads
 from outbox.bulk.delimited import SEPARATORS
@@ -28,6 +30,16 @@ def check(job: BulkJob) -> None:
         raise Conflict(f"No row of the file was read: {job.error_message}", reason="wrong_state")
     if job.upload_id is None:
         raise Missing("The file of this job has been deleted, and its rows with it.", reason="file_deleted")
+
+
+def download(job: BulkJob) -> StreamingHttpResponse:
+    """Return errors.csv of a job as a file to save. Raises `Conflict` and `Missing`, as `check` does."""
+    check(job)
+    return StreamingHttpResponse(
+        lines(job),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="errors-{job.pk}.csv"'},
+    )
 
 
 def lines(job: BulkJob) -> Iterator[bytes]:
