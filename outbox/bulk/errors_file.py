@@ -7,7 +7,10 @@ import heapq
 import io
 from collections.abc import Iterator
 from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
 
+from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
 from linkit.errors import Conflict, Missing
@@ -70,14 +73,20 @@ def _rows(table: Table, reasons: Iterator[tuple[int, str]]) -> Iterator[list[str
 
 def _reasons(job: BulkJob) -> Iterator[tuple[int, str]]:
     """Return the numbers of the rows that failed, in order, with all that is wrong with each in one sentence."""
-    wrong = BulkRowError.objects.filter(job=job).order_by("row_number", "pk").values_list("row_number", "message")
+    errors = BulkRowError.objects.filter(job=job).order_by("pk")  # which is the order of the file
     failed = Message.objects.filter(job=job.pk, status=Status.FAILED).order_by("row_number")
-    refused = failed.values_list("row_number", "error_message")
-    merged = heapq.merge(
-        wrong.iterator(chunk_size=2000), refused.iterator(chunk_size=2000), key=lambda each: each[0] or 0
-    )
-    for number, group in groupby(merged, key=lambda each: each[0] or 0):
+    wrong = _in_pieces(errors.values_list("pk", "row_number", "message"), "pk")
+    refused = _in_pieces(failed.values_list("row_number", "row_number", "error_message"), "row_number")
+    for number, group in groupby(heapq.merge(wrong, refused, key=itemgetter(0)), key=itemgetter(0)):
         yield number, " ".join(message for _, message in group)
+
+
+def _in_pieces(rows: QuerySet[Any, tuple[Any, ...]], key: str) -> Iterator[tuple[int, str]]:
+    """Yield row number and message from rows of (key, row number, message), without a cursor: poolers keep none."""
+    last = 0
+    while some := list(rows.filter(**{f"{key}__gt": last})[:_ROWS_AT_ONCE]):
+        yield from ((number, message) for _, number, message in some)
+        last = some[-1][0]
 
 
 def _encoded(rows: list[list[str]], separator: str) -> bytes:

@@ -211,5 +211,5 @@ class RecentMessages:
         known: set[tuple[str, str]] = set()
         for messages in (self._logs, self._queued):
             found = messages.filter(recipient__in=numbers).values_list("recipient", "text").distinct()
-            known.update(found.iterator())
+            known.update(found)
         return [row for row in rows if (row.recipient, row.text) in known]

@@ -131,6 +131,18 @@ def test_errors_csv_has_the_rows_that_were_not_sent_as_they_were_uploaded(upload
     assert found[2][3] == "The number is too short. The message is empty."
 
 
+def test_errors_csv_of_many_rows_is_whole_and_in_order(
+    upload: Upload, api: Api, script: Script, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("outbox.bulk.errors_file._ROWS_AT_ONCE", 2)
+    script.answers["first-sms"] = rejected(Fault.CONTENT, "No.")
+    upload(csv_of(*[cells for number in range(5) for cells in ([str(number), ""], *rows(1))]))
+    send_all()
+    found = errors_csv(api, BulkJob.objects.get())[1:]
+    assert [row[1] for row in found] == ["", "Hello"] * 5
+    assert [row[0] for row in found[::2]] == ["0", "1", "2", "3", "4"]
+
+
 def test_errors_csv_can_be_corrected_and_uploaded(upload: Upload, api: Api, script: Script):
     script.answers["first-sms"] = rejected(Fault.CONTENT, "No.")
     upload(csv_of(["+966501234567", "Hello"]))
