@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from linkit.markup import moment
 from outbox.bulk.models import BulkJob, JobStatus, Mode
 from outbox.bulk.reading import Table
+from outbox.bulk.report import rows_in_words
 from sms_providers import catalogue
 from sms_providers.console import Banner
 from sms_providers.models import SANDBOX
@@ -37,7 +38,7 @@ def tell(job: BulkJob) -> Banner:
     """Say how a job stands, why, and what comes next."""
     app = catalogue.app_name(job.provider_slug)
     sent, failed, unknown = f"{job.sent_count:,}", f"{job.failed_count:,}", f"{job.unknown_count:,}"
-    of_all = f"{sent} of {rows(job.total_count)} {'was' if job.sent_count == 1 else 'were'} sent."
+    of_all = f"{sent} of {rows_in_words(job.total_count)} {'was' if job.sent_count == 1 else 'were'} sent."
     doubt = f" {unknown} may have been sent: do not send them again before you know." if job.unknown_count else ""
     simulated = job.is_test or job.provider_slug == SANDBOX
     match job.status:
@@ -60,10 +61,12 @@ def tell(job: BulkJob) -> Banner:
         case JobStatus.RETRYING:
             return Banner("calm", "The failed rows are being queued again", "Then they are sent like at first.")
         case JobStatus.COMPLETED if simulated:
-            text = f"The simulator took {rows(job.total_count)}. Nothing left this machine."
+            text = f"The simulator took {rows_in_words(job.total_count)}. Nothing left this machine."
             return Banner("good", "Sent, but only simulated", text)
         case JobStatus.COMPLETED:
-            text = f"{app} accepted {rows(job.total_count)}. That they arrived is for delivery receipts to say."
+            text = (
+                f"{app} accepted {rows_in_words(job.total_count)}. That they arrived is for delivery receipts to say."
+            )
             return Banner("good", "All sent", text)
         case JobStatus.PARTLY_FAILED:
             unsent = f" {failed} {'was' if job.failed_count == 1 else 'were'} not." if job.failed_count else ""
@@ -71,12 +74,8 @@ def tell(job: BulkJob) -> Banner:
             return Banner("caution", headline, f"{of_all}{unsent}{doubt}")
         case JobStatus.STOPPED:
             return Banner("off", "Stopped", f"{job.error_message} {of_all}{doubt}".strip())
-    why = job.error_message or f"None of {rows(job.total_count)} could be sent; why is below."
+    why = job.error_message or f"None of {rows_in_words(job.total_count)} could be sent; why is below."
     return Banner("bad", "Nothing was sent", why)
-
-
-def rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def duration(seconds: int | None) -> str:
@@ -151,4 +150,4 @@ def held_back(job: BulkJob) -> bool:
 
 
 def can_retry(job: BulkJob) -> bool:
-    return job.is_ended and job.failed_count > job.invalid_count and not held_back(job)
+    return job.is_ended and job.run_started_at is not None and job.failed_count > job.invalid_count

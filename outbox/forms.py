@@ -8,6 +8,7 @@ from django import forms
 from django.conf import settings
 from django.db.models import QuerySet
 
+from outbox.bulk import charset
 from outbox.bulk.delimited import SEPARATORS
 from outbox.bulk.models import Mode
 from outbox.bulk.reading import Overrides
@@ -15,7 +16,6 @@ from sms_providers.forms import AppChoice
 from sms_providers.models import OrganizationApp
 
 _DETECT = ("", "Find out")
-_ENCODINGS = ("utf-8", "utf-16", "windows-1256", "latin-1")
 
 
 class SendFileForm(forms.Form):
@@ -26,7 +26,7 @@ class SendFileForm(forms.Form):
     mode = forms.ChoiceField(
         label="If a row is wrong", choices=Mode.choices, initial=Mode.VALID_ROWS, widget=forms.RadioSelect
     )
-    encoding = forms.ChoiceField(required=False, choices=[_DETECT, *((name, name) for name in _ENCODINGS)])
+    encoding = forms.ChoiceField(required=False, choices=[_DETECT, *((name, name) for name in charset.NAMES)])
     separator = forms.ChoiceField(required=False, choices=[_DETECT, *((name, name) for name in SEPARATORS)])
     sheet = forms.CharField(
         required=False,

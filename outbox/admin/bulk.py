@@ -30,6 +30,7 @@ from outbox import console, tasks
 from outbox.bulk import answers, checking, drafts, errors_file, jobs, receiving, uploads
 from outbox.bulk.models import LIVE, BulkDraft, BulkJob, JobStatus
 from outbox.bulk.reading import Overrides, open_table
+from outbox.bulk.report import rows_in_words
 from outbox.forms import SendFileForm
 from sms_providers import catalogue, sending
 from sms_providers.console import AppFilter, sendable_apps
@@ -237,7 +238,7 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
         if created.is_replay:
             return self._to_first(request, job)
         tasks.wake_for_jobs()
-        count = console.rows(draft.report["would_send"])
+        count = rows_in_words(draft.report["would_send"])
         name = catalogue.app_name(app.slug)
         self.note(request, job, f"Sent a file of {count} by hand through {name}.", flag=ADDITION)
         return HttpResponseRedirect(_url(job))

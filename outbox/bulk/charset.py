@@ -10,7 +10,8 @@ from charset_normalizer import from_bytes
 
 from outbox.bulk.unreadable import UnreadableFile
 
-CHOICES = "utf-8, utf-16, windows-1256 or latin-1"
+NAMES = ("utf-8", "utf-16", "windows-1256", "latin-1")  # in public
+CHOICES = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 BLOCK = 64 * 1024  # bytes decoded at a time
 _SAMPLE = 64 * 1024  # bytes that are looked at closely
 

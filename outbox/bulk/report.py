@@ -128,22 +128,23 @@ class Report:
         """How long sending the valid rows takes at the app's rate; None for an app without one."""
         return None if self.rate is None else -(-self.valid // self.rate)
 
-    def warnings(self) -> list[str]:
-        """Return what an operator should know before sending, in sentences."""
+    def _warnings(self, repeats: int, samples: list[dict[str, int]]) -> list[str]:
+        """Return what an operator should know before sending, in sentences; `repeats` are rows like an earlier one."""
         found = list(self.table.warnings)
         if self._repaired_count:
             kinds = ", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in self._repairs.most_common())
-            found.append(f"{_rows(self._repaired_count)} had a number that was mended ({kinds}); 'repairs' shows some.")
-        repeats, samples = self._duplicates.found(most=1)
+            found.append(
+                f"{rows_in_words(self._repaired_count)} had a number that was mended ({kinds}); 'repairs' shows some."
+            )
         if repeats:
             found.append(
-                f"The number and message of an earlier row stand again in {_rows(repeats)}, the first is row"
+                f"The number and message of an earlier row stand again in {rows_in_words(repeats)}, the first is row"
                 f" {samples[0]['row']}; each is sent."
             )
         if self._recent_count:
             found.append(
-                f"The message of {_rows(self._recent_count)} was sent to the same number, or queued for it, within the"
-                " last 24 hours."
+                f"The message of {rows_in_words(self._recent_count)} was sent to the same number, or queued for it,"
+                " within the last 24 hours."
             )
         if len(self.errors) >= MAX_SHOWN:
             found.append(f"Only the first {MAX_SHOWN:,} errors are listed here; errors.csv of a job has all.")
@@ -155,7 +156,7 @@ class Report:
         table = self.table
         tallies = ((Encoding.GSM7, self._gsm7), (Encoding.GSM7_EXTENDED, self._extended), (Encoding.UCS2, self._ucs2))
         return {
-            "warnings": self.warnings(),
+            "warnings": self._warnings(repeats, samples),
             "detected": {
                 "format": table.format,
                 "encoding": table.encoding,
@@ -185,7 +186,7 @@ class Report:
         }
 
 
-def _rows(count: int) -> str:
+def rows_in_words(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
 
 

@@ -28,7 +28,7 @@ _FLOAT = re.compile(r"\s*(\+?\d+)\.0+\s*")
 # apostrophe.
 ERRORS_COLUMN = "reason"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_LONGEST_TYPED, _LONGEST_VALUE = 64, 200  # characters that are kept: a cell may have thousands
+_LONGEST_TYPED, _LONGEST_VALUE = 64, 200  # characters, as long as their columns: a cell may have thousands
 _CACHED = 512  # texts, moments and sender IDs: files repeat them
 
 

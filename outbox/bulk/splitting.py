@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import threading
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
 from linkit import clock
 from linkit.errors import Missing
-from outbox.bulk import checking, jobs, uploads
+from outbox.bulk import checking, jobs, leases, uploads
 from outbox.bulk.checking import BATCH, Batch, Batches
 from outbox.bulk.models import BulkJob, BulkRowError, JobStatus, Mode
 from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
@@ -23,10 +22,6 @@ from outbox.bulk.report import Report
 from outbox.bulk.writing import RowWriter, write_errors
 from outbox.models import Message
 from sms_providers.models import Status
-
-
-class LeaseLost(Exception):
-    """The job is somebody else's by now, or has been stopped. Nothing was written."""
 
 
 def split(job: BulkJob, stop: threading.Event) -> None:
@@ -57,7 +52,7 @@ def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event
                     batches.begin_next()
                 job.read_until = batch.last
             else:
-                _keep(job)  # written before a crash; reading it again may take longer than a lease
+                leases.keep(job)  # written before a crash; reading it again may take longer than a lease
             if stop.is_set():
                 return False
     return True
@@ -69,7 +64,7 @@ def _write(job: BulkJob, writer: RowWriter, batch: Batch) -> None:
     errors = [error for error in batch.errors if error.row > job.read_until]
     wrong = len({error.row for error in errors})
     # Steps, not sums: somebody may cancel single messages meanwhile.
-    _keep(
+    leases.keep(
         job,
         total_count=F("total_count") + len(valid) + wrong,
         failed_count=F("failed_count") + wrong,
@@ -79,14 +74,6 @@ def _write(job: BulkJob, writer: RowWriter, batch: Batch) -> None:
     )
     writer.write(valid)
     write_errors(job, errors)
-
-
-def _keep(job: BulkJob, **changes: object) -> None:
-    """Write to the job and lengthen its lease, in the caller's transaction. Raises `LeaseLost`."""
-    now = clock.now()
-    kept = BulkJob.objects.filter(pk=job.pk, status=JobStatus.CHECKING, work_token=job.work_token)
-    if not kept.update(work_expires_at=now + settings.BULK_WORK_LEASE, updated_at=now, **changes):
-        raise LeaseLost
 
 
 def _conclude(job: BulkJob, report: Report) -> None:
@@ -103,7 +90,7 @@ def _conclude(job: BulkJob, report: Report) -> None:
         _fail(job, reason="no_valid_rows", message="No row could be sent.", report=found)
         return
     with transaction.atomic():
-        _keep(job, report=found)
+        leases.keep(job, report=found)
         rows = job.pending_count
         jobs.release(job.pk, now=clock.now(), rows=rows, last_due_at=report.last_due_at, rate=report.rate)
 
@@ -114,7 +101,7 @@ def refuse(job: BulkJob, *, reason: str, message: str) -> None:
     while ids := list(BulkRowError.objects.filter(job=job).values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             BulkRowError.objects.filter(pk__in=ids).delete()
-            _keep(job)
+            leases.keep(job)
     _fail(job, reason=reason, message=message, total_count=0, failed_count=0, invalid_count=0)
 
 
@@ -124,7 +111,7 @@ def _discard(job: BulkJob) -> None:
         cancelled = sum(status == Status.FAILED for _, status in rows)
         with transaction.atomic():
             Message.objects.filter(pk__in=[pk for pk, _ in rows]).delete()
-            _keep(
+            leases.keep(
                 job,
                 total_count=F("total_count") - len(rows),
                 failed_count=F("failed_count") - cancelled,
@@ -132,7 +119,7 @@ def _discard(job: BulkJob) -> None:
 
 
 def _fail(job: BulkJob, *, reason: str, message: str, **changes: object) -> None:
-    _keep(
+    leases.keep(
         job,
         status=JobStatus.FAILED,
         reason=reason,

@@ -6,19 +6,15 @@ Whoever leases a job does it, in short transactions; a crash leaves a lease that
 from __future__ import annotations
 
 import logging
-import random
 import threading
-import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import F, Q
-from django.db.models.functions import Least
+from django.db import transaction
+from django.db.models import Q
 
-from linkit import clock, faults
-from outbox.bulk import counters, jobs, splitting
-from outbox.bulk.models import NEEDS_WORK, BulkJob, JobStatus
+from linkit import faults
+from outbox.bulk import counters, jobs, leases, splitting
+from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
 from sms_providers.models import Status
 from sms_providers.sending import close_unsent, reopen
@@ -26,70 +22,39 @@ from sms_providers.sending import close_unsent, reopen
 logger = logging.getLogger(__name__)
 
 BATCH = 5000  # messages in a transaction
-_TRIES = 5  # to read a file without any progress, before it is given up
-_LOOKED_AT = 1000  # jobs
 _AGAIN = timedelta(seconds=10)  # before a job that broke off is looked at again
 _SOON = timedelta(seconds=1)  # before one that waits for calls under way is
 
 
 def do_next(stop: threading.Event) -> bool:
     """Do what one job needs now. Returns whether there was one. Ends early when `stop` is set."""
-    job = _lease()
+    job = leases.take()
     if job is None:
         return False
     try:
         _step(job, stop)
-    except splitting.LeaseLost:
+    except leases.LeaseLost:
         logger.info("Bulk job %s is somebody else's by now, or was stopped.", job.pk)
     except Exception as error:  # of whatever kind: the next job must not wait for this one's fault
         logger.error("Bulk job %s broke off: %s", job.pk, faults.describe(error))
-        _let_go(job, after=_AGAIN)
+        leases.let_go(job, after=_AGAIN)
     return True
-
-
-def _lease() -> BulkJob | None:
-    """Take the oldest job of an organization. Whose turn it is comes by lot: nobody's files keep the others' back."""
-    now = clock.now()
-    waiting = BulkJob.objects.filter(status__in=NEEDS_WORK).filter(
-        Q(work_expires_at=None) | Q(work_expires_at__lte=now)
-    )
-    oldest: dict[uuid.UUID, uuid.UUID] = {}
-    for organization_id, pk in waiting.order_by("created_at", "pk").values_list("organization_id", "pk")[:_LOOKED_AT]:
-        oldest.setdefault(organization_id, pk)
-    for pk in random.sample(list(oldest.values()), len(oldest)):
-        token = uuid.uuid4()
-        if waiting.filter(pk=pk).update(
-            work_token=token,
-            work_expires_at=now + settings.BULK_WORK_LEASE,
-            work_tries=Least(F("work_tries") + 1, _TRIES + 1),
-        ):
-            return BulkJob.objects.select_related("organization", "upload").get(pk=pk)
-    return None
-
-
-def _let_go(job: BulkJob, *, after: timedelta = timedelta(0)) -> None:
-    try:
-        BulkJob.objects.filter(pk=job.pk, work_token=job.work_token).update(
-            work_token=None, work_expires_at=clock.now() + after
-        )
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("Bulk job %s is kept until its lease ends: %s", job.pk, faults.describe(error))
 
 
 def _step(job: BulkJob, stop: threading.Event) -> None:
     match job.status:
-        case JobStatus.CHECKING if job.work_tries > _TRIES:
+        case JobStatus.CHECKING if job.work_tries > leases.TRIES:
             splitting.refuse(job, reason="internal_error", message="The file could not be read: a fault of ours.")
         case JobStatus.CHECKING:
             splitting.split(job, stop)
             if stop.is_set():
-                _let_go(job)
+                leases.let_go(job)
         case JobStatus.STOPPING:
             cancel(job, stop)
-            _let_go(job, after=_SOON)  # what is left, if anything, is being sent, and ends the job
+            leases.let_go(job, after=_SOON)  # what is left, if anything, is being sent, and ends the job
         case JobStatus.RETRYING:
             _queue_again(job, stop)
-            _let_go(job)
+            leases.let_go(job)
 
 
 def cancel(job: BulkJob, stop: threading.Event) -> None:
@@ -98,7 +63,7 @@ def cancel(job: BulkJob, stop: threading.Event) -> None:
     unstarted = Q(status=Status.PENDING) | Q(status=Status.SENDING, started_at=None)
     while not stop.is_set():
         with transaction.atomic():
-            now = _still_ours(job)
+            now = leases.keep(job)
             rows = Message.objects.select_for_update(skip_locked=True).filter(unstarted, job=job.pk)
             ids = list(rows.values_list("pk", flat=True)[:BATCH])
             if ids:
@@ -116,20 +81,11 @@ def cancel(job: BulkJob, stop: threading.Event) -> None:
             return
 
 
-def _still_ours(job: BulkJob) -> datetime:
-    """Lengthen the lease in the caller's transaction, and return the time. Raises `LeaseLost`."""
-    now = clock.now()
-    held = BulkJob.objects.filter(pk=job.pk, status=job.status, work_token=job.work_token)
-    if not held.update(work_expires_at=now + settings.BULK_WORK_LEASE):
-        raise splitting.LeaseLost
-    return now
-
-
 def _queue_again(job: BulkJob, stop: threading.Event) -> None:
     """Make the failed messages of a job pending, in the order of its file, then let it run."""
     while not stop.is_set():
         with transaction.atomic():
-            now = _still_ours(job)
+            now = leases.keep(job)
             failed = Message.objects.filter(job=job.pk, status=Status.FAILED).order_by("row_number")
             ids = list(failed.values_list("pk", flat=True)[:BATCH])
             if not ids:

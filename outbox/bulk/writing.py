@@ -21,7 +21,6 @@ _OF_ROW = (
 )  # fmt: skip
 _SPECIAL = re.compile(r"[\\\n\r\t]")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_TYPED_LENGTH = Message._meta.get_field("typed_recipient").max_length or 0
 
 
 class RowWriter:
@@ -80,7 +79,7 @@ class RowWriter:
                         "\\N" if row.due_at is None else _as_text(row.due_at),
                         now if row.due_at is None else _as_text(row.due_at),
                         str(row.number),
-                        _escaped(row.typed[:_TYPED_LENGTH]),
+                        _escaped(row.typed),
                         same,
                     )
                 )
@@ -98,7 +97,7 @@ class RowWriter:
             (
                 pk, row.recipient, row.text, row.encoding.value, row.segment_count, row.sender_id,
                 row.due_at and moment(row.due_at), moment(row.due_at) if row.due_at else now,
-                row.number, row.typed[:_TYPED_LENGTH], *same,
+                row.number, row.typed, *same,
             )
             for pk, row in zip(new_ids(len(rows)), rows, strict=True)
         ]  # fmt: skip
@@ -112,10 +111,10 @@ def write_errors(job: BulkJob, errors: Sequence[RowError]) -> None:
                 job=job,
                 row_number=error.row,
                 column=error.column,
-                mobile=_storable(error.mobile, 64),
-                value=_storable(error.value, 200),
+                mobile=_storable(error.mobile),
+                value=_storable(error.value),
                 reason=error.reason,
-                message=_storable(error.message, 300),
+                message=_storable(error.message)[:300],
             )
             for error in errors
         ],
@@ -123,9 +122,9 @@ def write_errors(job: BulkJob, errors: Sequence[RowError]) -> None:
     )
 
 
-def _storable(text: str, length: int) -> str:
+def _storable(text: str) -> str:
     # No database column takes a NUL.
-    return text.replace("\x00", "\ufffd")[:length]
+    return text.replace("\x00", "\ufffd")
 
 
 def _escaped(text: str) -> str:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from linkit import clock
 from linkit.errors import Conflict
 from outbox import claims, reaping, routing, services
-from outbox.bulk import jobs, splitting, uploads, work
+from outbox.bulk import jobs, leases, splitting, uploads, work
 from outbox.bulk.models import BulkJob, JobStatus, Upload, UploadChunk
 from outbox.dispatch import Drain
 from outbox.models import Message
@@ -227,13 +227,13 @@ def test_a_worker_that_overslept_cancels_nothing_that_was_queued_again(
 ):
     made = job(*rows(2))
     jobs.stop(made)
-    overslept = work._lease()
+    overslept = leases.take()
     assert overslept is not None
     BulkJob.objects.update(work_expires_at=clock.now())
     work_on_jobs()
     jobs.retry_failed(made)
     work_on_jobs()
-    with pytest.raises(splitting.LeaseLost):
+    with pytest.raises(leases.LeaseLost):
         work.cancel(overslept, threading.Event())
     Drain().run()
     assert counts(made) == (2, 2, 0, 0, 0)
@@ -516,7 +516,7 @@ def test_a_split_that_dies_is_taken_up_and_writes_no_row_twice(
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 2)
     upload(csv_of(*rows(3), ["12", "Hello"], *rows(3)))
     made = BulkJob.objects.get()
-    write, keep = splitting.RowWriter.write, splitting._keep
+    write, keep = splitting.RowWriter.write, leases.keep
     with monkeypatch.context() as broken:
 
         def die_writing(self: splitting.RowWriter, written: Any) -> None:
@@ -524,15 +524,15 @@ def test_a_split_that_dies_is_taken_up_and_writes_no_row_twice(
                 raise Crash
             write(self, written)
 
-        def die_next_time(job: BulkJob, **changes: Any) -> None:
+        def die_next_time(job: BulkJob, **changes: Any) -> Any:
             if changes.get("read_until") == 5:
                 raise Crash
-            keep(job, **changes)
+            return keep(job, **changes)
 
         if place == "before the write":
             broken.setattr(splitting.RowWriter, "write", die_writing)
         else:
-            broken.setattr(splitting, "_keep", die_next_time)
+            broken.setattr(leases, "keep", die_next_time)
         with pytest.raises(Crash):
             work_on_jobs()
     assert (counts(made), made.status, made.read_until) == ((2, 0, 0, 0, 2), JobStatus.CHECKING, 3)
@@ -576,13 +576,13 @@ def test_what_is_read_again_keeps_the_lease(upload: Uploader, monkeypatch: pytes
     upload(csv_of(*rows(3)))
     BulkJob.objects.update(read_until=4, total_count=3)
     kept: list[Any] = []
-    keep = splitting._keep
+    keep = leases.keep
 
-    def note(job: BulkJob, **changes: Any) -> None:
+    def note(job: BulkJob, **changes: Any) -> Any:
         kept.append(changes)
-        keep(job, **changes)
+        return keep(job, **changes)
 
-    monkeypatch.setattr(splitting, "_keep", note)
+    monkeypatch.setattr(leases, "keep", note)
     work_on_jobs()
     assert kept[:3] == [{}, {}, {}]
 
@@ -608,17 +608,18 @@ def test_a_stop_while_a_refused_file_is_taken_back_ends_the_job(
     monkeypatch.setattr(splitting, "BATCH", 1)
     upload(csv_of(*rows(3), ["12", "Hello"]), mode="all_or_nothing")
     made = BulkJob.objects.get()
-    keep = splitting._keep
+    keep = leases.keep
 
-    def stop_after_the_first(job: BulkJob, **changes: Any) -> None:
-        keep(job, **changes)
+    def stop_after_the_first(job: BulkJob, **changes: Any) -> Any:
+        now = keep(job, **changes)
         if "total_count" in changes and "read_until" not in changes and made.status == JobStatus.CHECKING:
             BulkJob.objects.filter(pk=made.pk).update(
                 status=JobStatus.STOPPING, reason="cancelled", work_expires_at=None
             )
             made.refresh_from_db()
+        return now
 
-    monkeypatch.setattr(splitting, "_keep", stop_after_the_first)
+    monkeypatch.setattr(leases, "keep", stop_after_the_first)
     work_on_jobs()
     assert (counts(made), made.status) == ((3, 0, 3, 0, 0), JobStatus.STOPPED)
 
@@ -637,8 +638,8 @@ def test_organizations_take_turns_when_files_wait(
         upload(csv_of(*rows(1)))
     OrganizationApp.objects.create(organization=other_organization, slug="first-sms")
     upload(csv_of(*rows(1)), client=anonymous.using(factories.make_api_key(other_organization)))
-    first_two = {work._lease().organization_id for _ in range(2)}  # type: ignore[union-attr]
-    turns = [work._lease() for _ in range(2)]
+    first_two = {leases.take().organization_id for _ in range(2)}  # type: ignore[union-attr]
+    turns = [leases.take() for _ in range(2)]
     assert len(first_two | {turn.organization_id for turn in turns if turn}) == 2
 
 
