@@ -1,1 +1,1 @@
-"""Credit accounts, the append-only ledger, holds and rates. Nothing costs credits yet: the credits issue fills this."""
+"""Credit accounts, the append-only ledger, holds and rates."""

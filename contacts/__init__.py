@@ -1,1 +1,1 @@
-"""Contacts, custom attributes, template rendering and the single SMS. The contacts issue fills this."""
+"""Contacts, their attributes and audiences, template rendering, the single SMS and SMS programs."""

@@ -40,7 +40,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     set_rollback()
     request = context["request"]
     status, sentence, details, headers = describe(exc)
-    name = type(exc).__name__ if isinstance(exc, LinkitError) else _FRAMEWORK_NAMES.get(status, "HttpException")
+    name = type(exc).__name__ if isinstance(exc, LinkitError) else ""
     fields = _sayable(_fields(exc))
     body = error_body(request.path, status, sentence, details=details, name=name, fields=fields)
     return Response(body, status=status, headers=headers)
@@ -104,13 +104,14 @@ def error_body(
     sentence: str,
     *,
     details: Any = None,
-    name: str | None = None,
+    name: str = "",
     fields: dict[str, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Return the body of the family that `path` belongs to."""
     if path.startswith("/api/v1/"):
         return {"code": status, "error": sentence, "details": details}
-    name = name or _FRAMEWORK_NAMES.get(status, "HttpException")
+    if not name.endswith("Error"):  # a class of ours that clients do not branch on
+        name = _FRAMEWORK_NAMES.get(status, "HttpException")
     stem = re.sub(r"(Error|Exception)$", "", name)
     body = {
         "statusCode": status,

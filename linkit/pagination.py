@@ -1,5 +1,6 @@
-"""Pages of lists in v1: `{data, count, total_count, page, limit, has_next, meta}`."""
+"""Pages of lists: in v1 `{data, count, total_count, page, …}`, in the contact API `{data, meta}`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -12,6 +13,8 @@ from linkit.errors import InvalidInput
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 COUNT_CAP = 10_000  # counting further costs more than anybody gains
 MAX_PAGE = 100_000
+# Public names, each for a column or for several of which the later ones break ties.
+Fields = Mapping[str, str | tuple[str, ...]]
 
 
 def count_up_to_cap(rows: QuerySet[Any]) -> int:
@@ -26,7 +29,7 @@ class PageLimitPagination(BasePagination):
         self.page = _whole(request, "page", default=1, most=MAX_PAGE)
         self.limit = _whole(request, "limit", default=DEFAULT_LIMIT, most=MAX_PAGE)
         self.limit = min(self.limit, MAX_LIMIT)
-        queryset = queryset.order_by(*_order(request, view))
+        queryset = queryset.order_by(*self.order(request, view))
         start = (self.page - 1) * self.limit
         rows = list(queryset[start : start + self.limit + 1])
         self.has_next = len(rows) > self.limit
@@ -34,6 +37,12 @@ class PageLimitPagination(BasePagination):
         self.is_capped = counted > COUNT_CAP
         self.total = min(counted, COUNT_CAP)
         return rows[: self.limit]
+
+    def order(self, request: Request, view: Any) -> list[str]:
+        """Return the ordering asked for, else the view's `default_sort`."""
+        fields: Fields = getattr(view, "sort_fields", {}) or {"id": "pk"}
+        wanted = request.query_params.get("sort", "") or getattr(view, "default_sort", f"-{next(iter(fields))}")
+        return _columns(fields, wanted.removeprefix("-"), is_descending=wanted[:1] == "-", parameter="sort")
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(
@@ -61,8 +70,6 @@ class PageLimitPagination(BasePagination):
         return {"type": "object", "required": list(properties), "properties": properties}
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        fields = getattr(view, "sort_fields", {})
-        choices = [name for field in fields for name in (field, f"-{field}")]
         number = {"in": "query", "required": False}
         parameters: list[dict[str, Any]] = [
             {**number, "name": "page", "schema": {"type": "integer", "minimum": 1, "default": 1}},
@@ -72,9 +79,64 @@ class PageLimitPagination(BasePagination):
                 "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
             },
         ]
-        if choices:
-            parameters.append({**number, "name": "sort", "schema": {"type": "string", "enum": choices}})
-        return parameters
+        fields = getattr(view, "sort_fields", {})
+        return [*parameters, *self.sort_parameters(fields)] if fields else parameters
+
+    def sort_parameters(self, fields: Fields) -> list[dict[str, Any]]:
+        choices = [name for field in fields for name in (field, f"-{field}")]
+        return [{"in": "query", "required": False, "name": "sort", "schema": {"type": "string", "enum": choices}}]
+
+
+class ContactPagination(PageLimitPagination):
+    """Pages of the contact API: `page`, `limit`, and `sortBy` with `sortOrder` where the view has `sort_fields`."""
+
+    def order(self, request: Request, view: Any) -> list[str]:
+        fields = getattr(view, "sort_fields", {})
+        if not fields:
+            return super().order(request, view)
+        name = request.query_params.get("sortBy", "") or view.default_sort.removeprefix("-")
+        direction = request.query_params.get("sortOrder", "") or ("desc" if view.default_sort[0] == "-" else "asc")
+        if direction not in ("asc", "desc"):
+            raise InvalidInput("sortOrder must be asc or desc.", fields={"sortOrder": ["Unknown."]})
+        return _columns(fields, name, is_descending=direction == "desc", parameter="sortBy")
+
+    def get_paginated_response(self, data: Any) -> Response:
+        pages = -(-self.total // self.limit)
+        meta = {
+            "page": self.page,
+            "limit": self.limit,
+            "total": self.total,
+            "totalPages": pages,
+            "hasNextPage": self.has_next,
+            "hasPreviousPage": self.page > 1,
+        }
+        if self.is_capped:
+            meta["totalIsCapped"] = True
+        return Response({"data": data, "meta": meta})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        capped = {"type": "boolean", "description": "Only there, and true, when `total` is capped."}
+        meta = {
+            "page": {"type": "integer", "example": 1},
+            "limit": {"type": "integer", "example": DEFAULT_LIMIT},
+            "total": {"type": "integer", "description": f"Exact up to {COUNT_CAP:,}.", "example": 1},
+            "totalPages": {"type": "integer", "example": 1},
+            "hasNextPage": {"type": "boolean", "example": False},
+            "hasPreviousPage": {"type": "boolean", "example": False},
+        }
+        described = {"type": "object", "required": list(meta), "properties": {**meta, "totalIsCapped": capped}}
+        return {"type": "object", "required": ["data", "meta"], "properties": {"data": schema, "meta": described}}
+
+    def sort_parameters(self, fields: Fields) -> list[dict[str, Any]]:
+        return [
+            {"in": "query", "required": False, "name": "sortBy", "schema": {"type": "string", "enum": list(fields)}},
+            {
+                "in": "query",
+                "required": False,
+                "name": "sortOrder",
+                "schema": {"type": "string", "enum": ["asc", "desc"]},
+            },
+        ]
 
 
 def _whole(request: Request, name: str, *, default: int, most: int) -> int:
@@ -86,16 +148,11 @@ def _whole(request: Request, name: str, *, default: int, most: int) -> int:
     return int(text)
 
 
-def _order(request: Request, view: Any) -> list[str]:
-    """Return the ordering asked for, else the view's `default_sort`.
-
-    `sort_fields` maps public names to a column, or to several of which the later ones break ties.
-    """
-    fields: dict[str, str | tuple[str, ...]] = getattr(view, "sort_fields", {}) or {"id": "pk"}
-    wanted = request.query_params.get("sort", "") or getattr(view, "default_sort", f"-{next(iter(fields))}")
-    columns = fields.get(wanted.removeprefix("-"))
+def _columns(fields: Fields, name: str, *, is_descending: bool, parameter: str) -> list[str]:
+    """Return the ordering by a public name, which stands for a column, or for several that break ties."""
+    columns = fields.get(name)
     if columns is None:
         names = ", ".join(fields)
-        raise InvalidInput(f"sort must be one of: {names}, or one of them after '-'.", fields={"sort": ["Unknown."]})
-    sign = "-" if wanted.startswith("-") else ""
+        raise InvalidInput(f"{parameter} must be one of: {names}.", fields={parameter: ["Unknown."]})
+    sign = "-" if is_descending else ""
     return [f"{sign}{column}" for column in (*([columns] if isinstance(columns, str) else columns), "pk")]

@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import serializers
 
 from linkit.authentication import ORGANIZATION_HEADER
+from linkit.error_responses import error_body
 
 
 class HeaderAuthenticationScheme(OpenApiAuthenticationExtension):
@@ -52,6 +53,11 @@ _ERRORS: dict[int, tuple[str, str, Any]] = {
         "No credentials, or they are unknown, expired or revoked.",
         "Authentication credentials were not provided.",
         None,
+    ),
+    402: (
+        "No credits; nothing was sent or charged.",
+        "There are no credits left; nothing was sent or charged. Top up, then send again.",
+        {"reason": "insufficient_credits"},
     ),
     403: (
         "The caller may not do this.",
@@ -106,6 +112,46 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
             ErrorSerializer,
             description,
             examples=[OpenApiExample(str(status), value=example, status_codes=[str(status)])],
+        )
+    return found
+
+
+class ContactErrorSerializer(serializers.Serializer[Any]):
+    """The error body of the contact API, `/api` outside v1."""
+
+    statusCode = serializers.IntegerField(help_text="The HTTP status.")
+    error = serializers.CharField(help_text="The name that clients branch on.")
+    message = serializers.CharField(help_text="What happened, whether anything was sent or charged, what to do next.")
+    code = serializers.CharField(help_text="The name in capitals.")
+    timestamp = serializers.DateTimeField()
+    path = serializers.CharField()
+    fieldErrors = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="The texts of each field at fault, when the body is malformed.",
+    )
+
+
+def contact_errors(*statuses: int, **named: tuple[int, str]) -> dict[int, OpenApiResponse]:
+    """Return what `errors` does, for the contact API.
+
+    `named` are its own errors, `SenderIdNotFoundError=(404, "There is no such sender ID.")`.
+    """
+    found = {}
+    for status in sorted({401, 403, 429, *statuses, *(status for status, _ in named.values())}):
+        own = [(name, text) for name, (of, text) in named.items() if of == status]
+        usual = [("", _ERRORS[status][1])] if status in (401, 403, 429, *statuses) else []
+        found[status] = OpenApiResponse(
+            ContactErrorSerializer,
+            _ERRORS[status][0],
+            examples=[
+                OpenApiExample(
+                    name or str(status),
+                    value={**error_body("/api/contact", status, text, name=name), "timestamp": "2026-11-23T09:00:00Z"},
+                    status_codes=[str(status)],
+                )
+                for name, text in [*usual, *own]
+            ],
         )
     return found
 

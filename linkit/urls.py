@@ -20,6 +20,12 @@ v1: list[URLPattern | URLResolver] = [
     path("", include("outbox.urls")),
 ]
 
+contact_api: list[URLPattern | URLResolver] = [
+    path("", include("billing.urls")),
+    path("", include("sms_providers.contact_urls")),
+    path("", include("contacts.urls")),
+]
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("api/v1/", include(v1)),
@@ -29,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         SpectacularSwaggerSplitView.as_view(url_name="schema", content_negotiation_class=DefaultContentNegotiation),
         name="docs",
     ),
+    path("api/", include(contact_api)),
     path("admin/", admin.site.urls),
 ]
 

@@ -83,6 +83,7 @@ class Message(TimestampedModel):
         help_text="The file it came in. It is sent only while the job runs.",
     )
     row_number = models.PositiveIntegerField(null=True, blank=True, help_text="In the file; the header is row 1.")
+    program_id = models.UUIDField(null=True, blank=True, help_text="The SMS program that it belongs to.")
     typed_recipient = models.CharField(max_length=64, blank=True, help_text="The number as the file has it.")
     token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, help_text="The key or session it came by.")
     user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, help_text="The person who queued it.")
@@ -193,6 +194,8 @@ class Message(TimestampedModel):
     @property
     def source(self) -> Source:
         """The door it came through, for its log."""
+        if self.program_id:
+            return Source.PROGRAM
         return Source.BULK if self.job_id else Source.OUTBOX
 
     @cached_property

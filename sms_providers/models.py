@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -10,9 +11,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from billing.models import AmountField
 from linkit.encoding import Encoding
 from linkit.encryption import EncryptedJSONField
-from linkit.models import Organization, TimestampedModel, Token, User
+from linkit.models import Organization, TimestampedModel, Token, User, validate_region
 from sms_providers.results import Fault, Outcome
 
 SANDBOX = "sandbox-sms"
@@ -59,6 +61,11 @@ class OrganizationApp(TimestampedModel):
         validators=[MinValueValidator(1), MaxValueValidator(10_000)],
         help_text="How many messages a second the provider takes. Empty: no limit.",
     )
+    is_metered = models.BooleanField(
+        "metered",
+        default=False,
+        help_text="The platform's own account: what is sent through it costs the sender credits.",
+    )
     installed_at = models.DateTimeField(db_default=Now(), editable=False)
     uninstalled_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_sync_at = models.DateTimeField(
@@ -89,12 +96,69 @@ class OrganizationApp(TimestampedModel):
         return credentials
 
 
+class SenderIdStatus(models.TextChoices):
+    ACTIVE = "active", "Active"
+    INACTIVE = "inactive", "Inactive"
+    RESERVED = "reserved", "Reserved"
+
+
+class SenderIdQuerySet(models.QuerySet["SenderId"]):
+    def accessible_to(self, organization: Organization) -> SenderIdQuerySet:
+        """Those that are shared, and the organization's own."""
+        return self.filter(Q(organization=None) | Q(organization=organization))
+
+
+class SenderId(TimestampedModel):
+    """A name that handsets show, and the installation that sends under it.
+
+    Without an organization it is shared: everybody sends through its installation, the platform's own account.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(
+        Organization,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="sender_ids",
+        help_text="Whose it is. Empty: shared with everybody.",
+    )
+    sender_id = models.CharField("sender ID", max_length=11, help_text="What the handset shows: up to 11 characters.")
+    country = models.CharField(max_length=2, validators=[validate_region], help_text="Where it is registered.")
+    description = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=16, choices=SenderIdStatus, default=SenderIdStatus.ACTIVE)
+    app = models.ForeignKey(
+        OrganizationApp,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="sender_ids",
+        verbose_name="gateway",
+        help_text="The installed app that sends under it.",
+    )
+
+    objects = SenderIdQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "sender ID"
+        ordering = ["sender_id", "id"]
+
+    def __str__(self) -> str:
+        return self.sender_id
+
+    @property
+    def is_shared(self) -> bool:
+        return self.organization_id is None
+
+
 class Source(models.TextChoices):
     """The door an SMS came through."""
 
     SEND = "send", "API: send"
     OUTBOX = "outbox", "API: outbox"
     BULK = "bulk", "Bulk file"
+    CONTACT = "contact", "API: contact"
+    PROGRAM = "program", "SMS program"
     CONSOLE = "console", "Console"
     COMMAND = "command", "Command line"
 
@@ -135,6 +199,11 @@ class SmsLog(TimestampedModel):
     )
     provider_cost = models.DecimalField(max_digits=12, decimal_places=5, null=True, blank=True)
     provider_currency = models.CharField(max_length=8, blank=True)
+    credit_cost = AmountField(
+        "credits", null=True, blank=True, help_text="What it costs if it is sent. Empty: no credits."
+    )
+    credit_charged = AmountField("credits charged", default=Decimal(0), db_default=Decimal(0))
+    program_id = models.UUIDField(null=True, blank=True, help_text="The SMS program that it belongs to.")
     idempotency_key = models.CharField(max_length=128, null=True, blank=True, editable=False)
     request_digest = models.CharField(max_length=64, blank=True, editable=False)
     queued_id = models.CharField(

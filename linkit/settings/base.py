@@ -1,6 +1,7 @@
 """Every setting, read from the environment. `.env.example` lists the variables."""
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,8 +56,10 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "linkit",
+    "billing",
     "sms_providers",
     "outbox",
+    "contacts",
 ]
 
 MIDDLEWARE = [
@@ -207,6 +210,9 @@ SPECTACULAR_SETTINGS = {
         {"name": "SMS providers", "description": "Send and ask through one installed app."},
         {"name": "SMS outbox", "description": "Queue a message; any installed app may send it."},
         {"name": "SMS logs", "description": "Every SMS of every door, with its attempts."},
+        {"name": "Contacts", "description": "Contacts, their custom attributes, and audiences: static lists of them."},
+        {"name": "Contact SMS", "description": "One templated SMS to a contact, and programs to many, for credits."},
+        {"name": "Credits", "description": "What there is, and what it went into."},
     ],
 }
 
@@ -260,6 +266,14 @@ BULK_SYNC_WAIT = timedelta(seconds=env.float("BULK_SYNC_WAIT_SECONDS", default=2
 BULK_FILE_LIFETIME = timedelta(days=env.float("BULK_FILE_DAYS", default=7))  # after the end of its job
 BULK_MAX_PAUSE = timedelta(days=env.float("BULK_MAX_PAUSE_DAYS", default=14))
 BULK_WORK_LEASE = timedelta(seconds=env.float("BULK_WORK_LEASE_SECONDS", default=120))
+
+# --- Credits --------------------------------------------------------------------------------------------------
+
+SMS_CREDIT_RATE = Decimal(env.str("SMS_CREDIT_RATE", default="1.887"))  # for one part where no other rate fits
+# Holds of outcomes that nobody knows are given back after this; a later settlement then charges nothing.
+CREDIT_HOLD_LIFETIME = timedelta(hours=env.float("CREDIT_HOLD_HOURS", default=72))
+# Balances below which a new account's people are told; each account's own are changed in the console.
+CREDIT_ALERTS = [Decimal(amount) for amount in env.list("CREDIT_ALERTS", default=["100", "20"])]
 
 # --- Celery ---------------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class UploadChunk(models.Model):
 
 
 class BulkJob(TimestampedModel):
-    """One file sent through one app: checking -> running -> an end; pause, stop and retry in between.
+    """One file, or one SMS program, sent through one app: checking -> running -> an end; pause, stop and retry between.
 
     The counters move in the transactions that move its messages, so `sent + failed + unknown + pending_count` is
     `total_count` at every moment. `failed_count` includes the rows of the file that were wrong.
@@ -84,6 +84,9 @@ class BulkJob(TimestampedModel):
     token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, help_text="The key or session it came by.")
     user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, help_text="The person who uploaded it.")
 
+    program_id = models.UUIDField(
+        null=True, blank=True, unique=True, help_text="The SMS program whose messages these are. Empty: a file's."
+    )
     filename = models.CharField("file", max_length=200, blank=True)
     size = models.PositiveBigIntegerField(help_text="Of the file, in bytes.")
     content_hash = models.CharField(max_length=64, editable=False, help_text="SHA-256 of the file.")

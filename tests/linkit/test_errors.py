@@ -145,11 +145,11 @@ def test_an_unknown_path_outside_the_api_is_no_page_with_a_stack(anonymous: Api)
     ("how", "status", "error", "code"),
     [
         ("named", 400, "SenderIdNotActiveError", "SENDER_ID_NOT_ACTIVE"),
-        ("missing", 404, "Missing", "MISSING"),
-        ("field", 400, "InvalidInput", "INVALID_INPUT"),
+        ("missing", 404, "NotFoundException", "NOT_FOUND"),
+        ("field", 400, "BadRequestException", "BAD_REQUEST"),
     ],
 )
-def test_the_contact_family_names_the_class(anonymous: Api, how: str, status: int, error: str, code: str):
+def test_the_contact_family_names_what_clients_branch_on(anonymous: Api, how: str, status: int, error: str, code: str):
     body = assert_contact(anonymous.get(f"/api/broken/{how}"), status)
     assert (body["error"], body["code"], body["path"]) == (error, code, f"/api/broken/{how}")
     assert ("fieldErrors" in body) == (how == "field")

@@ -1,0 +1,168 @@
+"""Contacts with typed attributes of an organization's own, static lists of them, and programs that text them."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from linkit.models import Organization, TimestampedModel, Token, User
+from outbox.bulk.models import BulkJob
+from sms_providers.models import SenderId
+
+
+class AttributeType(models.TextChoices):
+    """What the values of an attribute are."""
+
+    TEXT = "text", "Text"
+    NUMBER = "number", "Number"
+    BOOLEAN = "boolean", "Yes or no"
+    DATE = "date", "Date"
+    PHONE_NUMBER = "phone_number", "Phone number"
+    EMAIL = "email", "E-mail"
+    URL = "url", "URL"
+
+
+class CustomAttribute(TimestampedModel):
+    """A field that an organization adds to its contacts. A deleted one hides its values, also from one named anew."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="custom_attributes")
+    name = models.CharField(max_length=64, help_text="The slug of the display name: what templates and the API say.")
+    display_name = models.CharField(max_length=64)
+    description = models.CharField(max_length=500, blank=True)
+    type = models.CharField(max_length=16, choices=AttributeType)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "name"], condition=Q(deleted_at__isnull=True), name="attribute_name_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+
+class Gender(models.TextChoices):
+    MALE = "male", "Male"
+    FEMALE = "female", "Female"
+
+
+class Contact(TimestampedModel):
+    """A person whom an organization texts. Deleting one hides it; its number is free again."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="contacts", db_index=False)
+    primary_phone = models.CharField("phone", max_length=16, help_text="E.164, such as +966501234567.")
+    first_name = models.CharField(max_length=100, blank=True)
+    last_name = models.CharField(max_length=100, blank=True)
+    full_name = models.CharField(max_length=200, blank=True, help_text="Empty: first and last name.")
+    primary_email = models.EmailField("e-mail", max_length=254, blank=True)
+    address = models.CharField(max_length=300, blank=True)
+    city = models.CharField(max_length=100, blank=True)
+    state = models.CharField(max_length=100, blank=True)
+    zip = models.CharField("ZIP code", max_length=20, blank=True)
+    occupation = models.CharField(max_length=100, blank=True)
+    gender = models.CharField(max_length=8, choices=Gender, blank=True)
+    preferred_channel = models.CharField(max_length=32, blank=True)
+    channels = models.JSONField(default=list, blank=True, help_text="Names of channels, such as sms.")
+    attribute_values = models.JSONField(
+        default=dict, blank=True, help_text="Values by the id of their attribute, so that a deleted one stays hidden."
+    )
+    search_text = models.TextField(editable=False, help_text="What a search looks through; see contacts.search.")
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "primary_phone"],
+                condition=Q(deleted_at__isnull=True),
+                name="contact_phone_once",
+            ),
+        ]
+        indexes = [
+            # The list of one organization, newest first.
+            models.Index(
+                fields=["organization", "-created_at", "-id"],
+                condition=Q(deleted_at__isnull=True),
+                name="contact_by_organization",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.shown_name or self.primary_phone
+
+    @property
+    def shown_name(self) -> str:
+        """The full name, else what first and last name make."""
+        return self.full_name or f"{self.first_name} {self.last_name}".strip()
+
+
+class Audience(TimestampedModel):
+    """A static list of contacts."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="audiences", db_index=False)
+    name = models.CharField(max_length=120)
+    description = models.CharField(max_length=500, blank=True)
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    contacts = models.ManyToManyField(Contact, through="AudienceMember", related_name="audiences")
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="audience_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AudienceMember(models.Model):
+    """A contact in a list."""
+
+    audience = models.ForeignKey(Audience, models.CASCADE, db_index=False)
+    contact = models.ForeignKey(Contact, models.CASCADE)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["audience", "contact"], name="audience_member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.contact_id} in {self.audience_id}"
+
+
+class SmsProgram(TimestampedModel):
+    """A template sent to many contacts: a draft until it is launched, then as its job in the outbox stands."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="sms_programs", db_index=False)
+    name = models.CharField(max_length=120)
+    template = models.TextField("message", help_text="With {{ $contact.firstName }} and the like.")
+    sender = models.ForeignKey(SenderId, models.PROTECT, related_name="+", verbose_name="sender ID")
+    audience = models.ForeignKey(
+        Audience, models.SET_NULL, null=True, blank=True, related_name="+", help_text="Whom it goes to, as it is then."
+    )
+    contacts = models.ManyToManyField(Contact, related_name="+", help_text="Whom it goes to, without an audience.")
+    is_test = models.BooleanField("test", default=False, help_text="Simulated: made with a test key.")
+    token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, related_name="+")
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    job = models.OneToOneField(BulkJob, models.PROTECT, null=True, blank=True, editable=False, related_name="+")
+    launched_at = models.DateTimeField(null=True, blank=True, editable=False)
+    cancelled_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="As a draft.")
+    written_until = models.UUIDField(
+        null=True, editable=False, help_text="The last contact whose message is written; they come by id."
+    )
+
+    class Meta:
+        verbose_name = "SMS program"
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            # The list of one organization, newest first.
+            models.Index(fields=["organization", "-created_at", "-id"], name="program_by_organization"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
