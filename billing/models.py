@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 from django.core.validators import MinValueValidator, RegexValidator
@@ -14,14 +14,37 @@ from django.db.models.functions import Now
 from linkit.models import Organization, TimestampedModel, User
 
 DIGITS, PLACES = 14, 4
+_EXACT = Context(prec=40, traps=[Inexact, InvalidOperation])  # what is finer than a column is an error, not rounded
 MAX_AMOUNT = Decimal(10) ** 8  # of one top-up or adjustment: a typing error is larger
 
 
 class AmountField(models.DecimalField):
-    """Credits. Up to fourteen digits, so that a JSON number says every amount exactly."""
+    """Credits: a `Decimal` of at most four places, in the database a whole number of ten-thousandths.
+
+    SQLite would add decimals as floats; whole numbers add up on every database. Fourteen digits, so that a JSON number
+    says every amount exactly. Arithmetic is done here, on rows that are locked, and not by F expressions, whose other
+    operand would not be scaled.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "max_digits": DIGITS, "decimal_places": PLACES})
+
+    def get_internal_type(self) -> str:
+        return "BigIntegerField"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Decimal | None:
+        return None if value is None else Decimal(value).scaleb(-PLACES)
+
+    def get_prep_value(self, value: Any) -> Any:
+        if value is None or hasattr(value, "resolve_expression"):
+            return value
+        return int(self.to_python(value).scaleb(PLACES).to_integral_exact(context=_EXACT))
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        return value if prepared else self.get_prep_value(value)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return value if hasattr(value, "as_sql") else self.get_prep_value(value)
 
 
 class CreditAccount(TimestampedModel):

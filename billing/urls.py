@@ -1,5 +1,10 @@
 """URLs of credits, below /api/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from billing import api
+
+urlpatterns = [
+    path("credits/balance", api.CreditBalanceView.as_view()),
+    path("credits/transactions", api.TransactionsView.as_view()),
+]

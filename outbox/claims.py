@@ -16,14 +16,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from billing import ledger
 from linkit import clock
 from outbox import routing
 from outbox.bulk import counters
 from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
-from sms_providers import sending
+from sms_providers import charging, sending
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Outcome, Result
 from sms_providers.sending import Ending, Route
@@ -68,7 +69,7 @@ class Claimed:
     """A message in hand, with what is needed to route and send it.
 
     `start_by` is the last moment, on this process's monotonic clock, at which its first byte may leave: a call that
-    begins then still ends before the lease does.
+    begins then still ends before the lease does. `has_credits`: whether a message that costs could be charged.
     """
 
     message: Message
@@ -76,6 +77,7 @@ class Claimed:
     apps: Sequence[OrganizationApp]
     log: SmsLog | None
     tries: list[Attempt]
+    has_credits: bool = True
 
 
 @dataclass
@@ -111,10 +113,14 @@ def claim(*, limit: int) -> list[Claimed]:
         return []
     call_limit = settings.PROVIDER_CALL_LIMIT + settings.OUTBOX_LEASE_MARGIN
     start_by = began + (settings.OUTBOX_LEASE - call_limit).total_seconds()
-    apps: dict[uuid.UUID, list[OrganizationApp]] = {}
     organizations = {message.organization_id for message in messages}
-    for app in OrganizationApp.objects.installed().filter(organization__in=organizations):
-        apps.setdefault(app.organization_id, []).append(app)
+    pinned = {message.pinned_app_id for message in messages if message.pinned_app_id is not None}
+    # A program goes through the gateway of its sender ID, which may be the platform's.
+    wanted = Q(organization__in=organizations) | Q(pk__in=pinned)
+    apps = list(OrganizationApp.objects.installed().filter(wanted))
+    paying = organizations
+    if any(app.is_metered for app in apps) or any(message.program_id for message in messages):
+        paying = ledger.has_credits(organizations)
     logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=[m.pk for m in messages])}
     tries: dict[uuid.UUID, list[Attempt]] = {}
     if logs:
@@ -129,9 +135,10 @@ def claim(*, limit: int) -> list[Claimed]:
         Claimed(
             message,
             start_by,
-            apps.get(message.organization_id, []),
+            [app for app in apps if app.organization_id == message.organization_id or app.pk == message.pinned_app_id],
             log := logs.get(message.pk),
             tries.get(log.pk, []) if log else [],
+            message.organization_id in paying,
         )
         for message in messages
     ]
@@ -163,7 +170,8 @@ def _take_of_jobs(*, limit: int, token: uuid.UUID, now: datetime) -> list[Messag
 def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
     """Commit the start mark, log row and attempt of these messages. One that does not come back must not be sent.
 
-    It lost its lease or expired, its job was paused or stopped, or its app was disabled or changed meanwhile.
+    It lost its lease or expired, its job was paused or stopped, its app was disabled or changed meanwhile, or it costs
+    credits of which there are none: those it costs are held here.
     """
     # Rows of one claim that go through one app, as it was at that claim, are marked by one statement.
     groups: dict[tuple[Any, ...], list[tuple[Claimed, Route]]] = {}
@@ -184,6 +192,12 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
                 marked = {row[0] for row in cursor.fetchall()}
             won += [pair for pair in pairs if pair[0].message.pk in marked]
         sends = [(claimed.log or _log_for(claimed.message), route) for claimed, route in won]
+        charging.price(sends, now=now)
+        if refused := charging.hold([log for log, _ in sends]):
+            paid = [log.pk not in refused for log, _ in sends]
+            unpaid = [claimed.message.pk for (claimed, _), is_paid in zip(won, paid, strict=True) if not is_paid]
+            Message.objects.filter(pk__in=unpaid).update(started_at=None)
+            won, sends = list(itertools.compress(won, paid)), list(itertools.compress(sends, paid))
         attempts = sending.start(sends, now=now) if sends else []
     started = []
     for (claimed, route), (log, _), attempt in zip(won, sends, attempts, strict=True):
@@ -212,6 +226,7 @@ def _log_for(message: Message) -> SmsLog:
         encoding=message.encoding,  # counted when it was queued
         segment_count=message.segment_count,
         scheduled_at=message.scheduled_at,
+        program_id=message.program_id,
         token_id=message.token_id,
         user_id=message.user_id,
         queued_id=message.pk,
@@ -272,7 +287,7 @@ def _after(started: Started, result: Result, now: datetime) -> dict[str, object]
 def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] | None = None) -> None:
     """Return messages without a start mark to the queue: due at once, or as `waits` says for its id.
 
-    A job whose app cannot send is paused: its rows would come back to us all the time.
+    A job that cannot send, for want of its app or of credits, is paused: its rows would come back all the time.
     """
     moves = counters.Moves()
     with transaction.atomic():
@@ -288,7 +303,7 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
                 updated_at=now,
                 **said,
             )
-            if wait and wait.reason == "no_app" and item.message.job_id:
+            if wait and wait.reason in ("no_app", "insufficient_credits") and item.message.job_id:
                 moves.pause(item.message.job_id, reason=wait.reason, message=wait.message)
         moves.write(now=now)
 

@@ -115,7 +115,7 @@ class Drain:
 
     def _choose(self, item: Claimed, now: datetime) -> Route | routing.Wait | routing.GiveUp:
         try:
-            return routing.choose(item.message, apps=item.apps, tries=item.tries, now=now)
+            return routing.choose(item.message, apps=item.apps, tries=item.tries, now=now, has_credits=item.has_credits)
         except DatabaseError:
             raise
         except Exception as error:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from billing import ledger
 from linkit import clock
 from outbox.bulk import counters, drafts, jobs, uploads
 from outbox.models import Message
@@ -29,12 +30,18 @@ class Reaped:
     expired: int = 0
     direct: int = 0
     jobs: int = 0  # that ran into their deadline: their messages are cancelled next
+    holds: int = 0  # credits held for unknown outcomes for too long, and given back
     files: int = 0  # of jobs long over, and of checks that nobody confirmed
 
 
 def reap() -> Reaped:
     """Apply every rule until nothing is left to move. Safe to run twice at once."""
-    reaped = Reaped(direct=reap_direct_sends(), jobs=jobs.stop_overdue(), files=uploads.purge() + drafts.purge())
+    reaped = Reaped(
+        direct=reap_direct_sends(),
+        jobs=jobs.stop_overdue(),
+        holds=ledger.release_expired(),
+        files=uploads.purge() + drafts.purge(),
+    )
     while True:
         ended = _reap_leases(reaped)
         expired = _expire(reaped)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from outbox.models import Message
-from sms_providers import catalogue
+from sms_providers import catalogue, charging
 from sms_providers.models import SANDBOX, Attempt, OrganizationApp
 from sms_providers.results import Outcome, Result
 from sms_providers.sending import Route
@@ -20,6 +20,7 @@ from sms_providers.sending import Route
 logger = logging.getLogger(__name__)
 
 NO_APP_WAIT = timedelta(seconds=30)  # until the installed apps are looked at again
+NO_CREDITS_WAIT = timedelta(seconds=30)  # until the balance is
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,17 @@ class GiveUp:
 
 
 def choose(
-    message: Message, *, apps: Sequence[OrganizationApp], tries: Sequence[Attempt], now: datetime
+    message: Message,
+    *,
+    apps: Sequence[OrganizationApp],
+    tries: Sequence[Attempt],
+    now: datetime,
+    has_credits: bool = True,
 ) -> Route | Wait | GiveUp:
     """Return who sends `message` next. `apps` are the organization's installed ones, `tries` all former attempts.
 
     An app that refused for a fault of its account is out; one that was unavailable comes back at its `retry_at`,
-    and until then the next by priority is tried.
+    and until then the next by priority is tried. Without credits, one that costs them is skipped.
     """
     tries = _since_requeued(message, tries)
     left = _left(message, apps, tries, now)
@@ -54,6 +60,12 @@ def choose(
         if refusals:
             return GiveUp(refusals[-1].reason, refusals[-1].message)
         return Wait(now + NO_APP_WAIT, "no_app", "No app that may send this is installed and enabled; it waits.")
+    if not has_credits:
+        free = [(app, free_at) for app, free_at in left if not _is_charged(message, app)]
+        if not free:
+            words = "It costs credits, and there are none left; it waits. Top up to have it sent."
+            return Wait(now + NO_CREDITS_WAIT, "insufficient_credits", words)
+        left = free
     for app, free_at in left:
         if free_at <= now and (route := _route(app)):
             return route
@@ -108,6 +120,10 @@ def _route(app: OrganizationApp | None) -> Route | None:
     except ImproperlyConfigured as error:
         logger.error("App %s cannot be used: %s", app.pk if app else "", error)
         return None
+
+
+def _is_charged(message: Message, app: OrganizationApp | None) -> bool:
+    return charging.is_charged(is_test=message.is_test, source=message.source, app=app)
 
 
 def _is_usable(app: OrganizationApp) -> bool:

@@ -1,5 +1,7 @@
 """URLs of sender IDs, below /api/."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from sms_providers.api import sender_ids
+
+urlpatterns = [path("sender-ids/available", sender_ids.SenderIdsView.as_view())]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -20,10 +21,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 
+from billing.ledger import InsufficientCreditsError
 from linkit import clock, encoding, faults
 from linkit.errors import Conflict, InvalidInput
 from linkit.models import Organization, Token, User
-from sms_providers import catalogue, signals
+from sms_providers import catalogue, charging, signals
 from sms_providers.adapters.base import ProviderAdapter, Sms
 from sms_providers.models import SANDBOX, Attempt, OrganizationApp, SmsLog, Source, Status
 from sms_providers.results import Outcome, Result, unknown
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_WAIT = timedelta(seconds=2)  # before the next try, when the provider names no time
 _WRITE_TRIES, _WRITE_PAUSE = 3, 0.5  # seconds; the caller of a direct send is waiting
 
+_NOT_SENT = (Outcome.REJECTED, Outcome.UNAVAILABLE)
 _RETRY_SOON = {"Retry-After": "2"}
 
 FINAL_STATUS = {
@@ -137,7 +140,7 @@ def start(sends: Sequence[tuple[SmsLog, Route]], *, now: datetime) -> list[Attem
         [log for log, _ in sends],
         update_conflicts=True,
         unique_fields=["id"],
-        update_fields=["status", "app", "provider_slug", "updated_at"],
+        update_fields=["status", "app", "provider_slug", "credit_cost", "updated_at"],
     )
     return Attempt.objects.bulk_create(attempts)
 
@@ -164,7 +167,7 @@ def close(attempt: Attempt, result: Result, *, now: datetime, retry_at: datetime
 
 
 def finish(endings: Sequence[Ending], *, now: datetime) -> None:
-    """Write results to attempts and logs, in the caller's transaction.
+    """Write results to attempts and logs, and charge or give back, at the end of the caller's transaction.
 
     The caller has made sure, in this transaction, that each message is still this attempt's to finish.
     """
@@ -180,6 +183,8 @@ def finish(endings: Sequence[Ending], *, now: datetime) -> None:
         log.provider_message_id = result.provider_message_id
         log.provider_cost, log.provider_currency = result.cost, result.currency
         log.provider_segment_count = result.segment_count
+        if result.outcome == Outcome.ACCEPTED:
+            log.credit_charged = log.credit_cost or Decimal(0)
         log.sent_at = now if ending.status == Status.SENT else None
         log.deadline_at, log.updated_at = None, now
         if result.outcome == Outcome.UNAVAILABLE and not log.queued_id:
@@ -201,9 +206,14 @@ def finish(endings: Sequence[Ending], *, now: datetime) -> None:
         unique_fields=["id"],
         update_fields=[
             "status", "outcome", "reason", "error_message", "provider_message_id", "provider_cost",
-            "provider_segment_count", "provider_currency", "sent_at", "deadline_at", "idempotency_key", "updated_at",
+            "provider_segment_count", "provider_currency", "credit_charged", "sent_at", "deadline_at",
+            "idempotency_key", "updated_at",
         ],
     )  # fmt: skip
+    charging.settle(
+        accepted=[ending.attempt.log for ending in endings if ending.result.outcome == Outcome.ACCEPTED],
+        unsent=[ending.attempt.log for ending in endings if ending.result.outcome in _NOT_SENT],
+    )
 
 
 def close_unsent(message_ids: Sequence[str], *, reason: str, message: str) -> None:
@@ -238,7 +248,8 @@ def send_now(
 
     With `send_at` the provider is asked to hold it, when it can; otherwise the message is queued with us, pinned to
     the installation, and the attempt is None. A repeated `idempotency_key` returns the first send, whatever became
-    of it; with another body it raises `Conflict`, and so it does while the first is under way.
+    of it; with another body it raises `Conflict`, and so it does while the first is under way. Raises
+    `InsufficientCreditsError` when it costs credits and there are none: then nothing is logged.
     """
     log.idempotency_key, log.request_digest = idempotency_key or None, request_digest
     began = time.monotonic()  # before the database's clock is read: the deadline is no earlier than we think
@@ -249,7 +260,10 @@ def send_now(
                 _queue(log, route, due_at=send_at)
                 return log, None
             log.deadline_at = now + settings.DIRECT_SEND_DEADLINE
+            charging.price([(log, route)], now=now)
             attempt = _start_one(log, route, now=now)
+            if charging.hold([log]):
+                raise InsufficientCreditsError
     except IntegrityError:
         if log.idempotency_key is None:
             raise

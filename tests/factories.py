@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 from typing import Any
 
+from billing import ledger
+from contacts.models import Contact
 from linkit import tokens
 from linkit.models import Membership, Organization, Role, User
 from sms_providers import catalogue, installing
-from sms_providers.models import OrganizationApp
+from sms_providers.models import OrganizationApp, SenderId
 
 PASSWORD = "a fairly long passphrase"
 ALL_SCOPES = ("read", "send", "manage")
@@ -67,3 +70,18 @@ def install(organization: Organization, slug: str, **given: Any) -> Organization
     credentials = {**CREDENTIALS[slug], **given}
     credentials = {name: value for name, value in credentials.items() if value is not None}
     return installing.install(organization=organization, slug=slug, credentials=credentials, **options)
+
+
+def make_sender(organization: Organization | None, app: OrganizationApp | None, **fields: Any) -> SenderId:
+    """Make a sender ID that sends through `app`; without an organization it is shared."""
+    given = {"sender_id": "MyBrand", "country": "SA", **fields}
+    return SenderId.objects.create(organization=organization, app=app, **given)
+
+
+def make_contact(organization: Organization, primary_phone: str = "", **fields: Any) -> Contact:
+    return Contact.objects.create(organization=organization, primary_phone=primary_phone or mobile(), **fields)
+
+
+def top_up(organization: Organization, amount: str | Decimal) -> None:
+    """Give an organization credits."""
+    ledger.top_up(organization=organization, amount=Decimal(amount))

@@ -275,6 +275,11 @@ CREDIT_HOLD_LIFETIME = timedelta(hours=env.float("CREDIT_HOLD_HOURS", default=72
 # Balances below which a new account's people are told; each account's own are changed in the console.
 CREDIT_ALERTS = [Decimal(amount) for amount in env.list("CREDIT_ALERTS", default=["100", "20"])]
 
+# Where mail goes, such as smtp+tls://user:password@mail.example.org:587. Without it mail is written to the log.
+globals().update(env.email_url("EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"linkit@{_public.hostname or 'localhost'}")
+EMAIL_TIMEOUT = 10  # seconds
+
 # --- Celery ---------------------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
@@ -297,6 +302,7 @@ CELERY_BEAT_SCHEDULE = {
     "drain": {"task": "outbox.tasks.drain", "schedule": 1.0},
     # Finds files to read and jobs to stop whose wake-up was lost.
     "work_on_jobs": {"task": "outbox.tasks.work_on_jobs", "schedule": 2.0},
+    "send_alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0},
     "reap": {
         "task": "outbox.tasks.reap",
         "schedule": env.float("OUTBOX_REAP_SECONDS", default=30.0),

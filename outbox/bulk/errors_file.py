@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 
+from linkit import spreadsheet
 from linkit.errors import Conflict, Missing
 from outbox.bulk import uploads
 from outbox.bulk.delimited import SEPARATORS
 from outbox.bulk.models import BulkJob, BulkRowError, JobStatus
 from outbox.bulk.reading import Overrides, Table, open_table
-from outbox.bulk.rows import ERRORS_COLUMN, FORMULA
+from outbox.bulk.rows import ERRORS_COLUMN
 from outbox.models import Message
 from sms_providers.models import Status
 
@@ -55,9 +54,7 @@ def lines(job: BulkJob) -> Iterator[bytes]:
         table = open_table(file, Overrides(**job.options))
         rows = _rows(table, _reasons(job))
         separator = SEPARATORS.get(table.separator, ",")  # what this person's spreadsheet takes for one
-        yield "\ufeff".encode() + _encoded([[*table.header, ERRORS_COLUMN]], separator)
-        while some := list(islice(rows, _ROWS_AT_ONCE)):
-            yield _encoded(some, separator)
+        yield from spreadsheet.lines(chain([[*table.header, ERRORS_COLUMN]], rows), separator)
 
 
 def _rows(table: Table, reasons: Iterator[tuple[int, str]]) -> Iterator[list[str]]:
@@ -87,16 +84,3 @@ def _in_pieces(rows: QuerySet[Any, tuple[Any, ...]], key: str) -> Iterator[tuple
     while some := list(rows.filter(**{f"{key}__gt": last})[:_ROWS_AT_ONCE]):
         yield from ((number, message) for _, number, message in some)
         last = some[-1][0]
-
-
-def _encoded(rows: list[list[str]], separator: str) -> bytes:
-    text = io.StringIO()
-    # All in quotes: a spreadsheet that takes another separator finds none outside them.
-    csv.writer(text, delimiter=separator, quoting=csv.QUOTE_ALL).writerows(
-        [[_as_text(cell) for cell in row] for row in rows]
-    )
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def _as_text(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA) else cell

@@ -15,6 +15,7 @@ import phonenumbers
 from linkit import phone
 from linkit.encoding import Encoding
 from linkit.errors import InvalidInput
+from linkit.spreadsheet import FORMULA
 from outbox.bulk.columns import Columns
 from sms_providers import schedule
 from sms_providers import text as sms_text
@@ -24,10 +25,7 @@ from sms_providers.fields import MAX_SENDER
 # What spreadsheets leave around a number that is to stay text: ="0501234567" and '0501234567.
 _QUOTED = re.compile(r'\s*(?:="([^"]*)"|\'(.*))\s*', re.DOTALL)
 _FLOAT = re.compile(r"\s*(\+?\d+)\.0+\s*")
-# errors.csv: its last column, and the beginnings of cells that spreadsheets take for formulas, so that they get an
-# apostrophe.
-ERRORS_COLUMN = "reason"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+ERRORS_COLUMN = "reason"  # the last one of errors.csv
 _LONGEST_TYPED, _LONGEST_VALUE = 64, 200  # characters, as long as their columns: a cell may have thousands
 _CACHED = 512  # texts, moments and sender IDs: files repeat them
 

@@ -42,6 +42,7 @@ class RowWriter:
             "error_message": "",
             "provider_slug": "",
             "job_id": job.pk,
+            "program_id": job.program_id,
             "updated_at": job.created_at,
         }
         self._names = (*_OF_ROW, *same)

@@ -13,6 +13,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing.fields import CreditsField
 from linkit import phone
 from linkit.errors import Missing
 from linkit.pagination import PageLimitPagination
@@ -75,6 +76,10 @@ class LogSerializer(serializers.ModelSerializer[SmsLog]):
     provider_parts = serializers.IntegerField(
         source="provider_segment_count", allow_null=True, help_text="As the provider counts, if it says."
     )
+    credit_cost = CreditsField(
+        allow_null=True, help_text="In credits: what it is charged once it is sent. Null: it costs none."
+    )
+    credit_charged = CreditsField(help_text="In credits: what it was charged.")
     outbox_id = serializers.CharField(source="queued_id", allow_null=True)
     created = serializers.DateTimeField(source="created_at")
     updated = serializers.DateTimeField(source="updated_at")
@@ -84,7 +89,7 @@ class LogSerializer(serializers.ModelSerializer[SmsLog]):
         fields = [
             "id", "source", "provider_slug", "mobile", "message", "sender", "datetime", "status", "outcome", "reason",
             "error_message", "provider_message_id", "sms_parts", "encoding", "provider_parts", "cost", "currency",
-            "is_test", "outbox_id", "created", "updated", "sent_at",
+            "credit_cost", "credit_charged", "is_test", "outbox_id", "program_id", "created", "updated", "sent_at",
         ]  # fmt: skip
 
 
@@ -171,8 +176,11 @@ _LOG = {
     "provider_parts": None,
     "cost": None,
     "currency": "",
+    "credit_cost": None,
+    "credit_charged": 0,
     "is_test": False,
     "outbox_id": "r0m5x2k9q7a1b2c",
+    "program_id": None,
     "created": "2026-11-23T09:00:00Z",
     "updated": "2026-11-23T09:00:01Z",
     "sent_at": "2026-11-23T09:00:01Z",
