@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from linkit.models import Organization, TimestampedModel, Token, User
-from outbox.bulk.models import BulkJob
+from outbox.bulk.models import BulkJob, JobStatus
 from sms_providers.models import SenderId
 
 
@@ -134,6 +134,30 @@ class AudienceMember(models.Model):
         return f"{self.contact_id} in {self.audience_id}"
 
 
+class ProgramStatus(models.TextChoices):
+    """Where a program is, in the words of the public API."""
+
+    DRAFT = "draft", "Draft"
+    PENDING = "pending", "Being queued"
+    SENDING = "sending", "Sending"
+    COMPLETED = "completed", "Completed"
+    CANCELLED = "cancelled", "Cancelled"
+    FAILED = "failed", "Failed"
+
+
+_STATUS_OF_JOB: dict[str, ProgramStatus] = {
+    JobStatus.CHECKING: ProgramStatus.PENDING,
+    JobStatus.RUNNING: ProgramStatus.SENDING,
+    JobStatus.PAUSED: ProgramStatus.SENDING,
+    JobStatus.STOPPING: ProgramStatus.SENDING,
+    JobStatus.RETRYING: ProgramStatus.SENDING,
+    JobStatus.COMPLETED: ProgramStatus.COMPLETED,
+    JobStatus.PARTLY_FAILED: ProgramStatus.COMPLETED,
+    JobStatus.FAILED: ProgramStatus.FAILED,
+    JobStatus.STOPPED: ProgramStatus.CANCELLED,
+}
+
+
 class SmsProgram(TimestampedModel):
     """A template sent to many contacts: a draft until it is launched, then as its job in the outbox stands."""
 
@@ -166,3 +190,14 @@ class SmsProgram(TimestampedModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def status(self) -> ProgramStatus:
+        """Its own while it is a draft; then it follows from its job, so that the two cannot disagree."""
+        if self.job is None:
+            return ProgramStatus.CANCELLED if self.cancelled_at else ProgramStatus.DRAFT
+        return _STATUS_OF_JOB[self.job.status]
+
+    @property
+    def is_paused(self) -> bool:
+        return self.job is not None and self.job.status == JobStatus.PAUSED

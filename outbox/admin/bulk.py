@@ -114,7 +114,8 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
         return [("Send a file", reverse("admin:send_file"))] if reach(request).allows(Scope.SEND) else []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer("report")  # large, and only one page shows it
+        files = super().get_queryset(request).filter(program_id=None)
+        return files.defer("report")  # large, and only one page shows it
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

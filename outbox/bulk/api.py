@@ -56,7 +56,7 @@ def _jobs(request: Request, slug: str) -> QuerySet[BulkJob]:
     catalogue.find(slug)
     caller = caller_of(request)
     # Without the report, which is large and only shown with one job.
-    found = BulkJob.objects.filter(organization=organization_of(request), provider_slug=slug).defer("report")
+    found = BulkJob.objects.files().filter(organization=organization_of(request), provider_slug=slug).defer("report")
     return found.filter(is_test=True) if caller.is_test else found
 
 

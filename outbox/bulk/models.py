@@ -61,6 +61,12 @@ class UploadChunk(models.Model):
         return f"{self.upload_id} #{self.number}"
 
 
+class BulkJobQuerySet(models.QuerySet["BulkJob"]):
+    def files(self) -> BulkJobQuerySet:
+        """Those that came as a file. The others belong to SMS programs, which show them in their own words."""
+        return self.filter(program_id=None)
+
+
 class BulkJob(TimestampedModel):
     """One file, or one SMS program, sent through one app: checking -> running -> an end; pause, stop and retry between.
 
@@ -126,6 +132,8 @@ class BulkJob(TimestampedModel):
     finished_at = models.DateTimeField(null=True, editable=False)
     run_started_at = models.DateTimeField(null=True, editable=False, help_text="Since when it runs without a pause.")
     run_base = models.PositiveIntegerField(default=0, editable=False, help_text="How many had ended by then.")
+
+    objects = BulkJobQuerySet.as_manager()
 
     class Meta:
         verbose_name = "bulk job"

@@ -8,6 +8,8 @@ release, because only messages of running jobs can.
 from __future__ import annotations
 
 import threading
+from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F
@@ -38,7 +40,7 @@ def split(job: BulkJob, stop: threading.Event) -> None:
     except (UnreadableFile, Missing) as refusal:
         refuse(job, reason=refusal.reason, message=refusal.message)
     else:
-        _conclude(job, report)
+        conclude(job, report.as_json(), last_due_at=report.last_due_at, rate=report.rate)
 
 
 def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event) -> bool:
@@ -48,7 +50,7 @@ def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event
         for batch in batches:
             if batch.last > job.read_until:
                 with transaction.atomic():
-                    _write(job, writer, batch)
+                    write(job, writer, batch)
                     batches.begin_next()
                 job.read_until = batch.last
             else:
@@ -58,7 +60,7 @@ def _write_all(job: BulkJob, table: Table, report: Report, stop: threading.Event
     return True
 
 
-def _write(job: BulkJob, writer: RowWriter, batch: Batch) -> None:
+def write(job: BulkJob, writer: RowWriter, batch: Batch) -> None:
     """Write the rows of a batch beyond `read_until`, and move it, in the caller's transaction. Raises `LeaseLost`."""
     valid = [row for row in batch.valid if row.number > job.read_until]
     errors = [error for error in batch.errors if error.row > job.read_until]
@@ -76,9 +78,11 @@ def _write(job: BulkJob, writer: RowWriter, batch: Batch) -> None:
     write_errors(job, errors)
 
 
-def _conclude(job: BulkJob, report: Report) -> None:
-    """Release a job whose file is written, or say why not: by its own counters, whatever a second reading found."""
-    found = report.as_json()
+def conclude(job: BulkJob, found: dict[str, Any], *, last_due_at: datetime | None, rate: int | None) -> None:
+    """Release a job whose rows are written, or say why not: by its own counters, whatever a second reading found.
+
+    `found` is its report, `last_due_at` when its last row is due, if that is later, `rate` its app's per second.
+    """
     job.refresh_from_db(fields=["total_count", "failed_count", "invalid_count"])
     if job.invalid_count and job.mode == Mode.ALL_OR_NOTHING:
         wrong, total = job.invalid_count, job.total_count
@@ -91,8 +95,7 @@ def _conclude(job: BulkJob, report: Report) -> None:
         return
     with transaction.atomic():
         leases.keep(job, report=found)
-        rows = job.pending_count
-        jobs.release(job.pk, now=clock.now(), rows=rows, last_due_at=report.last_due_at, rate=report.rate)
+        jobs.release(job.pk, now=clock.now(), rows=job.pending_count, last_due_at=last_due_at, rate=rate)
 
 
 def refuse(job: BulkJob, *, reason: str, message: str) -> None:

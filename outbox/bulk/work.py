@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from linkit import faults
+from outbox import signals
 from outbox.bulk import counters, jobs, leases, splitting
 from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
@@ -44,9 +45,12 @@ def do_next(stop: threading.Event) -> bool:
 def _step(job: BulkJob, stop: threading.Event) -> None:
     match job.status:
         case JobStatus.CHECKING if job.work_tries > leases.TRIES:
-            splitting.refuse(job, reason="internal_error", message="The file could not be read: a fault of ours.")
+            splitting.refuse(job, reason="internal_error", message="Its rows could not be read: a fault of ours.")
         case JobStatus.CHECKING:
-            splitting.split(job, stop)
+            if job.program_id:
+                signals.rows_wanted.send(BulkJob, job=job, stop=stop)
+            else:
+                splitting.split(job, stop)
             if stop.is_set():
                 leases.let_go(job)
         case JobStatus.STOPPING:

@@ -50,6 +50,8 @@ class SenderIdsView(GenericAPIView[SenderId]):
     pagination_class = ContactPagination
     filter_backends = [django_filters.rest_framework.DjangoFilterBackend]
     filterset_class = SenderIdFilter
+    sort_fields = {"senderId": "sender_id", "createdAt": "created_at"}
+    default_sort = "senderId"
 
     @extend_schema(
         operation_id="sender_ids_available",

@@ -1,0 +1,263 @@
+"""SMS programs: one template to many contacts, through the outbox. A launched program stands as its job stands."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from billing import ledger
+from billing.ledger import InsufficientCreditsError
+from contacts import rendering, single
+from contacts.models import Audience, Contact, SmsProgram
+from linkit import clock
+from linkit.errors import Conflict, InvalidInput, Missing
+from linkit.models import Organization, Token, User
+from outbox import tasks
+from outbox.bulk import answers, jobs, splitting
+from outbox.bulk.checking import Batch
+from outbox.bulk.models import LIVE, BulkJob, JobStatus
+from outbox.bulk.rows import RowError, ValidRow
+from outbox.bulk.writing import RowWriter
+from sms_providers import text as sms_text
+from sms_providers.models import SANDBOX
+
+MAX_CONTACTS = 10_000  # named one by one; an audience holds any number
+_BATCH = 2000  # contacts in a transaction
+
+
+def create(
+    *,
+    organization: Organization,
+    name: str,
+    template: str,
+    sender_id: UUID,
+    audience_id: UUID | None = None,
+    contact_ids: Sequence[UUID] = (),
+    is_test: bool = False,
+    token: Token | None = None,
+    user: User | None = None,
+) -> SmsProgram:
+    """Make a draft for an audience, or for the contacts that are named. Nothing is sent before `launch`.
+
+    Raises the errors of `single.usable_sender`, and `InvalidInput` for an audience or contact that is not there.
+    """
+    program = SmsProgram(
+        organization=organization, name=name, is_test=is_test, token=token, created_by=user, template=template
+    )
+    with transaction.atomic():
+        program.sender = single.usable_sender(organization, sender_id)
+        program.audience = _audience(organization, audience_id)
+        program.save(force_insert=True)
+        _set_contacts(program, contact_ids)
+    program.refresh_from_db(fields=["created_at"])
+    return program
+
+
+def change(*, program: SmsProgram, fields: dict[str, Any]) -> SmsProgram:
+    """Change a draft: any of `name`, `template`, `sender_id`, `audience_id`, `contact_ids`. Raises as `create` does.
+
+    An audience takes the place of named contacts, and they of it. Raises `Conflict` once it is no draft any more.
+    """
+    with transaction.atomic():
+        current = _locked_draft(program)
+        organization = current.organization
+        current.name, current.template = fields.get("name", current.name), fields.get("template", current.template)
+        if "sender_id" in fields:
+            current.sender = single.usable_sender(organization, fields["sender_id"])
+        if fields.get("audience_id"):
+            current.audience = _audience(organization, fields["audience_id"])
+            current.contacts.clear()
+        if fields.get("contact_ids"):
+            current.audience = None
+            _set_contacts(current, fields["contact_ids"])
+        current.save()
+    return current
+
+
+def delete(*, program: SmsProgram) -> None:
+    """Delete a draft, also a cancelled one. Raises `Conflict` for one that was launched: it is history."""
+    with transaction.atomic():
+        current = _locked(program)
+        if current.job is not None:
+            raise _over(current, "Only a draft can be deleted")
+        current.delete()
+
+
+def launch(*, program: SmsProgram) -> SmsProgram:
+    """Queue the draft for all its contacts, as they are now. They are written to the outbox by a worker.
+
+    Raises `Conflict` when it is no draft any more, the errors of the sender ID, `InsufficientCreditsError` when
+    nothing is available, and `InvalidInput` when it has nobody to go to.
+    """
+    with transaction.atomic():
+        current = _locked_draft(program)
+        organization = current.organization
+        app = single.gateway(single.usable_sender(organization, current.sender_id))
+        if not recipients(current).exists():
+            raise InvalidInput("There is no contact to send to; nothing was sent.", reason="no_contacts")
+        if not current.is_test and not ledger.has_credits([organization.pk]):
+            raise InsufficientCreditsError
+        job = BulkJob.objects.create(
+            organization=organization,
+            is_test=current.is_test,
+            app=None if current.is_test else app,
+            provider_slug=SANDBOX if current.is_test else app.slug,
+            token=current.token,
+            user=current.created_by,
+            program_id=current.pk,
+            filename=current.name,
+            size=0,
+            region=organization.default_region,
+            time_zone=organization.time_zone,
+        )
+        jobs.refuse_gone(job)
+        current.job, current.launched_at = job, clock.now()
+        current.save(update_fields=["job", "launched_at", "updated_at"])
+        transaction.on_commit(tasks.wake_for_jobs, robust=True)
+    return current
+
+
+def cancel(*, program: SmsProgram) -> SmsProgram:
+    """Send no more of a program. What is under way ends; the rest is cancelled. Raises `Conflict` once it is over."""
+    with transaction.atomic():
+        current = _locked(program)
+        if current.job is None:
+            if current.cancelled_at is not None:
+                raise _over(current, "Only one that is not over can be cancelled")
+            current.cancelled_at = clock.now()
+            current.save(update_fields=["cancelled_at", "updated_at"])
+            return current
+    if current.job.status not in LIVE or current.job.status == JobStatus.STOPPING:
+        raise _over(current, "Only one that is not over can be cancelled")
+    jobs.stop(current.job)
+    tasks.wake_for_jobs()
+    return reload(current)
+
+
+def resume(*, program: SmsProgram) -> SmsProgram:
+    """Go on with a program that paused, for want of credits or of its gateway. Raises `Conflict` otherwise."""
+    if program.job is None or program.job.status != JobStatus.PAUSED:
+        raise _over(program, "Only one that has paused can be resumed")
+    jobs.resume(program.job)
+    tasks.wake()
+    return reload(program)
+
+
+def reload(program: SmsProgram) -> SmsProgram:
+    return SmsProgram.objects.select_related("job", "sender").get(pk=program.pk)
+
+
+def progress(program: SmsProgram) -> dict[str, int]:
+    """Return how many messages ended how; of a draft, zeros."""
+    if program.job is None:
+        return dict.fromkeys(("sent", "failed", "pending", "unknown", "total"), 0)
+    return answers.counts(program.job)
+
+
+def find(*, programs: QuerySet[SmsProgram], program_id: UUID) -> SmsProgram:
+    """Return one of the caller's programs. Raises `Missing`."""
+    program = programs.select_related("job", "sender", "organization").filter(pk=program_id).first()
+    if program is None:
+        raise Missing("There is no such SMS program.")
+    return program
+
+
+def recipients(program: SmsProgram) -> QuerySet[Contact]:
+    """Return whom it goes to at this moment: contacts that are not deleted, by id."""
+    chosen = program.audience.contacts.all() if program.audience else program.contacts.all()
+    return chosen.filter(organization=program.organization_id, deleted_at=None).order_by("pk")
+
+
+def _audience(organization: Organization, audience_id: UUID | None) -> Audience | None:
+    if audience_id is None:
+        return None
+    audience = Audience.objects.filter(pk=audience_id, organization=organization).first()
+    if audience is None:
+        raise InvalidInput("There is no such audience.", fields={"audienceId": ["Not an audience of yours."]})
+    return audience
+
+
+def _set_contacts(program: SmsProgram, contact_ids: Sequence[UUID]) -> None:
+    wanted = set(contact_ids)
+    found = Contact.objects.filter(pk__in=wanted, organization=program.organization_id, deleted_at=None)
+    known = list(found)
+    if unknown := wanted - {contact.pk for contact in known}:
+        named = ", ".join(str(pk) for pk in sorted(unknown)[:5])
+        raise InvalidInput(
+            f"Not contacts of yours: {named}. Nothing was changed.", fields={"contactIds": [f"Unknown: {named}"]}
+        )
+    program.contacts.set(known)
+
+
+def _locked_draft(program: SmsProgram) -> SmsProgram:
+    """Return the draft, locked in the caller's transaction. Raises `Conflict` when it is none any more."""
+    current = _locked(program)
+    if current.job is not None or current.cancelled_at is not None:
+        raise _over(current, "Only a draft can be changed or launched")
+    return current
+
+
+def _locked(program: SmsProgram) -> SmsProgram:
+    rows = SmsProgram.objects.select_for_update(of=("self",)).select_related("organization", "job", "sender")
+    return rows.get(pk=program.pk)
+
+
+def _over(program: SmsProgram, otherwise: str) -> Conflict:
+    return Conflict(f"{otherwise}; this program is '{program.status}'.", reason="wrong_state")
+
+
+# --- into the outbox ------------------------------------------------------------------------------------------
+
+
+def write(job: BulkJob, stop: threading.Event) -> None:
+    """Write a message for each contact of a leased job's program beyond those that are written, then release it.
+
+    A transaction moves `written_until` with the messages it writes, so a crash costs nothing and doubles nobody.
+    Raises `LeaseLost`. Ends early when `stop` is set.
+    """
+    program = SmsProgram.objects.select_related("audience", "sender").get(job=job)
+    writer = RowWriter(job)
+    for contacts, batch in _batches(program, first=job.read_until + 1):
+        with transaction.atomic():
+            splitting.write(job, writer, batch)
+            SmsProgram.objects.filter(pk=program.pk).update(written_until=contacts[-1].pk)
+        job.read_until = batch.last
+        if stop.is_set():
+            return
+    if job.read_until == 0:
+        splitting.refuse(job, reason="no_contacts", message="There is no contact any more to send to.")
+        return
+    splitting.conclude(job, {}, last_due_at=None, rate=job.max_per_second)
+
+
+def _batches(program: SmsProgram, *, first: int) -> Iterator[tuple[list[Contact], Batch]]:
+    template = rendering.compile_template(program.template)
+    attributes = single.attribute_names(program.organization_id)
+    after = program.written_until
+    while True:
+        rows = recipients(program) if after is None else recipients(program).filter(pk__gt=after)
+        contacts = list(rows[:_BATCH])
+        if not contacts:
+            return
+        valid: list[ValidRow] = []
+        errors: list[RowError] = []
+        for number, contact in enumerate(contacts, first):
+            text = template.render(rendering.values_of(contact, attributes)).text
+            try:
+                counted = sms_text.measure(text)
+            except sms_text.InvalidText as refusal:
+                errors.append(
+                    RowError(number, "message", contact.primary_phone, text[:200], refusal.reason, refusal.message)
+                )
+                continue
+            phone = contact.primary_phone
+            sender_id = program.sender.sender_id
+            valid.append(ValidRow(number, phone, phone, text, counted.encoding, counted.count, sender_id, None, ()))
+        yield contacts, Batch(first + len(contacts) - 1, valid, errors)
+        first += len(contacts)
+        after = contacts[-1].pk

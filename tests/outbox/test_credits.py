@@ -1,0 +1,216 @@
+"""Queued messages through metered apps: held with the start mark, charged with the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.core.management import call_command
+from django.db.models.functions import Now
+
+from billing import ledger
+from billing.models import CreditTransaction, Hold, Kind
+from linkit import clock
+from linkit.models import Organization
+from outbox import claims, reaping, routing
+from outbox.bulk.models import BulkJob, JobStatus
+from outbox.dispatch import Drain
+from outbox.models import Message
+from sms_providers.models import OrganizationApp, SmsLog, Status
+from sms_providers.results import Fault, rejected, unavailable, unknown
+from sms_providers.sending import Route
+from tests import factories
+from tests.outbox.conftest import Script
+
+Queue = Callable[..., Message]
+RATE = Decimal("1.887")
+
+
+@pytest.fixture
+def metered(first: OrganizationApp, organization: Organization) -> OrganizationApp:
+    first.is_metered = True
+    first.save()
+    factories.top_up(organization, "10")
+    return first
+
+
+def figures(organization: Organization) -> tuple[Decimal, Decimal]:
+    account = ledger.balance_of(organization)
+    return account.balance, account.held
+
+
+def spend(organization: Organization, amount: Decimal | int) -> None:
+    ledger.adjust(organization=organization, amount=-Decimal(amount), description="spent")
+
+
+def test_a_batch_is_charged(queue: Queue, metered: OrganizationApp, organization: Organization):
+    for _ in range(3):
+        queue()
+    queue(text="x" * 307)
+    assert figures(organization) == (10, 0), "waiting costs nothing"
+    Drain().run()
+    # The fourth costs more than was left.
+    assert figures(organization) == (10 - 6 * RATE, 0)
+    assert SmsLog.objects.get(segment_count=3).credit_charged == 3 * RATE
+    call_command("audit_credits")
+
+
+def test_without_credits_the_next_app_sends(
+    queue: Queue, metered: OrganizationApp, second: OrganizationApp, organization: Organization, script: Script
+):
+    spend(organization, 10)
+    queue()
+    Drain().run()
+    assert [slug for slug, _ in script.calls] == ["second-sms"]
+    assert SmsLog.objects.get().credit_cost is None
+
+
+def test_without_credits_and_another_app_it_waits(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script
+):
+    spend(organization, 10)
+    message = queue()
+    Drain().run()
+    message.refresh_from_db()
+    assert (message.status, message.reason) == (Status.PENDING, "insufficient_credits")
+    assert message.started_at is None
+    assert script.calls == []
+    assert not SmsLog.objects.exists()
+    factories.top_up(organization, "5")
+    Message.objects.update(next_attempt_at=Now())
+    Drain().run()
+    message.refresh_from_db()
+    assert (message.status, message.reason) == (Status.SENT, "")
+
+
+def test_more_than_there_is_is_held_in_the_order_of_the_queue(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script
+):
+    spend(organization, 10 - 2 * RATE)
+    messages = [queue() for _ in range(5)]
+    Drain().run()
+    sent = [message.pk for message in messages if Message.objects.get(pk=message.pk).status == Status.SENT]
+    assert len(sent) == len(script.calls) == 2
+    assert figures(organization) == (0, 0)
+    waiting = Message.objects.exclude(pk__in=sent)
+    assert {message.reason for message in waiting} == {"insufficient_credits"}
+    assert not waiting.exclude(started_at=None).exists()
+    call_command("audit_credits")
+
+
+def test_the_hold_decides_when_the_look_was_too_early(
+    queue: Queue, metered: OrganizationApp, organization: Organization
+):
+    """Two workers have both seen credits for one: the start mark of the second does not come back."""
+    spend(organization, 10 - RATE)
+    queue()
+    queue()
+    batch = claims.claim(limit=2)
+    assert [item.has_credits for item in batch] == [True, True]
+    routes = [routing.choose(item.message, apps=item.apps, tries=[], now=clock.now()) for item in batch]
+    pairs = [(item, route) for item, route in zip(batch, routes, strict=True) if isinstance(route, Route)]
+    assert len(claims.mark_started(pairs[:1])) == 1
+    assert claims.mark_started(pairs[1:]) == []
+    left = Message.objects.get(pk=pairs[1][0].message.pk)
+    assert (left.status, left.started_at) == (Status.SENDING, None)
+    assert figures(organization) == (RATE, RATE)
+    claims.give_back([pairs[1][0]])
+    assert [item.has_credits for item in claims.claim(limit=2)] == [False]
+
+
+@pytest.mark.parametrize("answer", [unavailable(), rejected(Fault.RECIPIENT)])
+def test_what_is_not_sent_is_given_back(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script, answer
+):
+    script.answers["first-sms"] = answer
+    queue()
+    Drain().run()
+    assert figures(organization) == (10, 0)
+    call_command("audit_credits")
+
+
+def test_a_second_try_is_held_and_charged_anew(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script
+):
+    script.answers["first-sms"] = unavailable()
+    queue()
+    Drain().run()
+    del script.answers["first-sms"]
+    Message.objects.update(next_attempt_at=Now())
+    # In the meantime the app may not let us try: its last answer says when.
+    SmsLog.objects.get().attempts.update(retry_at=Now())
+    Drain().run()
+    assert Message.objects.get().status == Status.SENT
+    assert figures(organization) == (10 - RATE, 0)
+    assert CreditTransaction.objects.filter(kind=Kind.SMS_CHARGE).count() == 1
+
+
+def test_a_failover_to_an_own_app_costs_nothing(
+    queue: Queue, metered: OrganizationApp, second: OrganizationApp, organization: Organization, script: Script
+):
+    script.answers["first-sms"] = unavailable()
+    queue()
+    Drain().run()
+    log = SmsLog.objects.get()
+    assert (log.status, log.provider_slug, log.credit_cost) == (Status.SENT, "second-sms", None)
+    assert figures(organization) == (10, 0)
+    call_command("audit_credits")
+
+
+def test_an_unknown_outcome_is_held_for_a_while(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script, settings
+):
+    script.answers["first-sms"] = unknown("read_timeout", "No answer.")
+    queue()
+    Drain().run()
+    assert figures(organization) == (10, RATE)
+    assert reaping.reap() == reaping.Reaped()
+    Hold.objects.update(created_at=Now() - settings.CREDIT_HOLD_LIFETIME - timedelta(seconds=1))
+    assert reaping.reap() == reaping.Reaped(holds=1)
+    assert figures(organization) == (10, 0)
+
+
+def test_a_worker_that_died_after_its_start_mark_leaves_a_hold(
+    queue: Queue, metered: OrganizationApp, organization: Organization
+):
+    queue()
+    (item,) = claims.claim(limit=1)
+    route = routing.choose(item.message, apps=item.apps, tries=[], now=clock.now())
+    assert isinstance(route, Route)
+    claims.mark_started([(item, route)])
+    Message.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
+    assert reaping.reap() == reaping.Reaped(unknown=1)
+    assert figures(organization) == (10, RATE)
+    call_command("audit_credits")
+
+
+def test_a_test_key_and_an_own_app_cost_nothing(
+    queue: Queue, metered: OrganizationApp, second: OrganizationApp, organization: Organization
+):
+    queue(is_test=True)
+    queue(preferred_slug="second-sms")
+    Drain().run()
+    assert set(Message.objects.values_list("status", flat=True)) == {Status.SENT}
+    assert figures(organization) == (10, 0)
+
+
+def test_a_job_without_credits_pauses(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script
+):
+    spend(organization, 10 - 2 * RATE)
+    job = BulkJob.objects.create(
+        organization=organization, app=metered, provider_slug="first-sms", size=0, status=JobStatus.RUNNING,
+        total_count=5, expires_at=Now() + timedelta(hours=1),
+    )  # fmt: skip
+    messages = [queue(preferred_slug="first-sms") for _ in range(5)]
+    for number, message in enumerate(messages, start=2):
+        Message.objects.filter(pk=message.pk).update(job=job, row_number=number, expires_at=None)
+    Drain().run()
+    job.refresh_from_db()
+    assert (job.status, job.reason, job.sent_count, job.pending_count) == (
+        JobStatus.PAUSED, "insufficient_credits", 2, 3,
+    )  # fmt: skip
+    assert len(script.calls) == 2
+    assert figures(organization) == (0, 0)
