@@ -203,8 +203,8 @@ def _locked_draft(program: SmsProgram) -> SmsProgram:
 
 
 def _locked(program: SmsProgram) -> SmsProgram:
-    rows = SmsProgram.objects.select_for_update(of=("self",)).select_related("organization", "job", "sender")
-    return rows.get(pk=program.pk)
+    # Without joins: a lock that is waited for brings its own row up to date, and not what was joined to it.
+    return SmsProgram.objects.select_for_update().get(pk=program.pk)
 
 
 def _over(program: SmsProgram, otherwise: str) -> Conflict:
