@@ -1,12 +1,13 @@
 """Every setting, read from the environment. `.env.example` lists the variables."""
 
 from datetime import timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 import linkit
 from linkit.settings import embedded
@@ -21,6 +22,17 @@ IS_EMBEDDED = not env.str("DATABASE_URL", default="")
 # Whether somebody named a Redis. If not, `manage.py up` starts one and says where in var/embedded.env.
 HAS_REDIS_URL = bool(env.str("REDIS_URL", default=""))
 embedded.fill_in(env, var=VAR_DIR)
+
+
+def _decimal(name: str, text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise ImproperlyConfigured(f"{name}: {text!r} is not a number.")
+    return amount
+
 
 # --- Who we are -----------------------------------------------------------------------------------------------
 
@@ -269,11 +281,13 @@ BULK_WORK_LEASE = timedelta(seconds=env.float("BULK_WORK_LEASE_SECONDS", default
 
 # --- Credits --------------------------------------------------------------------------------------------------
 
-SMS_CREDIT_RATE = Decimal(env.str("SMS_CREDIT_RATE", default="1.887"))  # for one part where no other rate fits
+SMS_CREDIT_RATE = _decimal(
+    "SMS_CREDIT_RATE", env.str("SMS_CREDIT_RATE", default="1.887")
+)  # for one part where no other rate fits
 # Holds of outcomes that nobody knows are given back after this; a later settlement then charges nothing.
 CREDIT_HOLD_LIFETIME = timedelta(hours=env.float("CREDIT_HOLD_HOURS", default=72))
 # Balances below which a new account's people are told; each account's own are changed in the console.
-CREDIT_ALERTS = [Decimal(amount) for amount in env.list("CREDIT_ALERTS", default=["100", "20"])]
+CREDIT_ALERTS = [_decimal("CREDIT_ALERTS", text) for text in env.list("CREDIT_ALERTS", default=["100", "20"])]
 
 # Where mail goes, such as smtp+tls://user:password@mail.example.org:587. Without it mail is written to the log.
 globals().update(env.email_url("EMAIL_URL", default="consolemail://"))

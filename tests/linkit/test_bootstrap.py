@@ -215,3 +215,19 @@ def test_a_database_that_is_not_migrated_is_said(monkeypatch):
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda self, targets: [("something", False)])
     with pytest.raises(CommandError, match="not migrated"):
         bootstrap()
+
+
+def test_the_sandbox_comes_with_what_it_takes_to_try(db, anonymous: Api):
+    """A contact can be texted at once; a repeat adds nothing."""
+    access = bootstrap(sandbox=True)
+    assert bootstrap(sandbox=True)["api_key"] == access["api_key"]
+    api = anonymous.using(access["api_key"])
+    assert api.get("/api/credits/balance").json()["balance"] == 1000
+    (sender,) = api.get("/api/sender-ids/available").json()["data"]
+    assert (sender["senderId"], sender["isShared"], sender["country"]) == ("Sandbox", False, "SA")
+
+
+def test_without_the_sandbox_there_are_no_credits(db, anonymous: Api):
+    api = anonymous.using(bootstrap()["api_key"])
+    assert api.get("/api/credits/balance").json()["balance"] == 0
+    assert api.get("/api/sender-ids/available").json()["data"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -14,14 +15,16 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from billing import ledger
 from linkit import tokens
 from linkit.models import Membership, Organization, Role, User
 from sms_providers import installing
-from sms_providers.models import SANDBOX
+from sms_providers.models import SANDBOX, SenderId
 
 _LOCK = 0x6C6B7362  # of this command, among all advisory locks of the database
 _TRIES = 3
 _FIRST_PASSWORD_CHARACTERS = 20
+_PLAY_CREDITS = Decimal(1000)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,11 @@ class Command(BaseCommand):
         parser.add_argument("--organization", required=True, metavar="NAME", help="Found whatever its capitals.")
         parser.add_argument("--email", required=True, help="The administrator's e-mail address, to log in with.")
         parser.add_argument("--password", help="The administrator's password. Without it a first one is made.")
-        parser.add_argument("--sandbox", action="store_true", help="Install the sandbox app: no account, no SMS.")
+        parser.add_argument(
+            "--sandbox",
+            action="store_true",
+            help="Install the sandbox app, with a sender ID and credits: no account, no SMS.",
+        )
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print one JSON object.")
 
     def handle(
@@ -86,10 +93,7 @@ class Command(BaseCommand):
         user = _user(email, password)
         Membership.objects.update_or_create(user=user, organization=organization, defaults={"role": Role.ADMIN})
         if sandbox:
-            try:
-                installing.install(organization=organization, slug=SANDBOX, credentials={})
-            except installing.AlreadyInstalled:
-                pass
+            _play(organization)
         if not user.is_active:
             self.stderr.write(f"{user.email} is switched off and cannot log in.")
         if not organization.is_active:
@@ -101,6 +105,22 @@ class Command(BaseCommand):
             api_key=tokens.bootstrap_api_key(organization=organization, created_by=user),
             console_url=f"{settings.PUBLIC_URL}/admin/",
         )
+
+
+def _play(organization: Organization) -> None:
+    """Install the sandbox, with a sender ID and credits that are good for nothing else, unless it is there already."""
+    try:
+        app = installing.install(organization=organization, slug=SANDBOX, credentials={})
+    except installing.AlreadyInstalled:
+        return
+    SenderId.objects.create(
+        organization=organization,
+        sender_id="Sandbox",
+        country=organization.default_region,
+        description="Simulated: nothing leaves.",
+        app=app,
+    )
+    ledger.top_up(organization=organization, amount=_PLAY_CREDITS, description="To try things out with the sandbox")
 
 
 def _require_migrations() -> None:
