@@ -115,11 +115,14 @@ def claim(*, limit: int) -> list[Claimed]:
     start_by = began + (settings.OUTBOX_LEASE - call_limit).total_seconds()
     organizations = {message.organization_id for message in messages}
     pinned = {message.pinned_app_id for message in messages if message.pinned_app_id is not None}
-    # A program goes through the gateway of its sender ID, which may be the platform's.
+    # What is pinned needs its app alone, which for a program may be the platform's.
     wanted = Q(organization__in=organizations) | Q(pk__in=pinned)
-    apps = list(OrganizationApp.objects.installed().filter(wanted))
+    by_pk = {app.pk: app for app in OrganizationApp.objects.installed().filter(wanted)}
+    apps: dict[uuid.UUID, list[OrganizationApp]] = {}
+    for app in by_pk.values():
+        apps.setdefault(app.organization_id, []).append(app)
     paying = organizations
-    if any(app.is_metered for app in apps) or any(message.program_id for message in messages):
+    if any(app.is_metered for app in by_pk.values()) or any(message.program_id for message in messages):
         paying = ledger.has_credits(organizations)
     logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=[m.pk for m in messages])}
     tries: dict[uuid.UUID, list[Attempt]] = {}
@@ -135,7 +138,7 @@ def claim(*, limit: int) -> list[Claimed]:
         Claimed(
             message,
             start_by,
-            [app for app in apps if app.organization_id == message.organization_id or app.pk == message.pinned_app_id],
+            [app] if (app := by_pk.get(message.pinned_app_id or 0)) else apps.get(message.organization_id, []),
             log := logs.get(message.pk),
             tries.get(log.pk, []) if log else [],
             message.organization_id in paying,
