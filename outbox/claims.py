@@ -138,7 +138,9 @@ def claim(*, limit: int) -> list[Claimed]:
         Claimed(
             message,
             start_by,
-            [app] if (app := by_pk.get(message.pinned_app_id or 0)) else apps.get(message.organization_id, []),
+            [pinned_app]
+            if (pinned_app := by_pk.get(message.pinned_app_id or 0))
+            else apps.get(message.organization_id, []),
             log := logs.get(message.pk),
             tries.get(log.pk, []) if log else [],
             message.organization_id in paying,
