@@ -97,7 +97,7 @@ def launch(*, program: SmsProgram) -> SmsProgram:
     with transaction.atomic():
         current = _locked_draft(program)
         organization = current.organization
-        app = single.gateway(single.usable_sender(organization, current.sender_id))
+        route = single.gateway(single.usable_sender(organization, current.sender_id))
         if not recipients(current).exists():
             raise InvalidInput("There is no contact to send to; nothing was sent.", reason="no_contacts")
         if not current.is_test and not ledger.has_credits([organization.pk]):
@@ -105,8 +105,8 @@ def launch(*, program: SmsProgram) -> SmsProgram:
         job = BulkJob.objects.create(
             organization=organization,
             is_test=current.is_test,
-            app=None if current.is_test else app,
-            provider_slug=SANDBOX if current.is_test else app.slug,
+            app=None if current.is_test else route.app,
+            provider_slug=SANDBOX if current.is_test else route.slug,
             token=current.token,
             user=current.created_by,
             program_id=current.pk,

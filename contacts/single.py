@@ -65,7 +65,7 @@ def send(
         if first is not None:
             return first[0]
     sender = usable_sender(organization, sender_id)
-    app = gateway(sender)
+    route = gateway(sender)
     contact = find_contact(organization, contact_id)
     if not is_test and not ledger.has_credits([organization.pk]):
         raise InsufficientCreditsError
@@ -82,7 +82,8 @@ def send(
         token=token,
         user=user,
     )
-    route = Route(None, catalogue.sandbox()) if is_test else sending.route_through(app)
+    if is_test:
+        route = Route(None, catalogue.sandbox())
     sent, _ = sending.send_now(log, route, idempotency_key=idempotency_key, request_digest=digest)
     return sent
 
@@ -99,14 +100,17 @@ def usable_sender(organization: Organization, sender_id: UUID) -> SenderId:
     return sender
 
 
-def gateway(sender: SenderId) -> OrganizationApp:
-    """Return the installation that sends under a sender ID. Raises `SenderIdNotActiveError` when it cannot."""
+def gateway(sender: SenderId) -> Route:
+    """Return the way out under a sender ID. Raises `SenderIdNotActiveError` when its installation cannot be used."""
     app = OrganizationApp.objects.usable().filter(pk=sender.app_id or 0, slug__in=catalogue.adapters()).first()
     if app is None:
         raise SenderIdNotActiveError(
             "This sender ID has no usable gateway: its app is not installed or is disabled. Nothing was sent."
         )
-    return app
+    try:
+        return sending.route_through(app)
+    except InvalidInput as problem:  # credentials that no key decrypts
+        raise SenderIdNotActiveError(f"This sender ID has no usable gateway: {problem.message}") from None
 
 
 def find_contact(organization: Organization, contact_id: UUID) -> Contact:

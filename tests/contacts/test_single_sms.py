@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from billing import ledger
 from billing.models import CreditTransaction, Hold, Kind, Rate
@@ -214,9 +215,17 @@ def test_3_a_sender_id_that_is_not_active(api: Api, body: dict[str, Any], sender
     assert fails(api.post(SEND, body), 400, "SenderIdNotActiveError", "SENDER_ID_NOT_ACTIVE")
 
 
-@pytest.mark.parametrize("change", [{"is_enabled": False}, {"uninstalled_at": clock.now}, {"slug": "gone-sms"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"is_enabled": False}, {"uninstalled_at": clock.now}, {"slug": "gone-sms"}, {"credentials": "unreadable"}],
+)
 def test_4b_a_gateway_that_cannot_send(api: Api, organization: Organization, body: dict[str, Any], change: dict):
-    OrganizationApp.objects.update(**{name: value() if callable(value) else value for name, value in change.items()})
+    if "credentials" in change:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE sms_providers_organizationapp SET credentials = 'no key decrypts this'")
+    else:
+        fields = {name: value() if callable(value) else value for name, value in change.items()}
+        OrganizationApp.objects.update(**fields)
     assert fails(api.post(SEND, body), 400, "SenderIdNotActiveError", "SENDER_ID_NOT_ACTIVE")
     assert_nothing_happened(organization)
 
