@@ -11,7 +11,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.mail import send_mail
-from django.db.models import F
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef
 
 from billing.models import BalanceAlert, CreditAccount
 from linkit import clock
@@ -63,10 +64,30 @@ def administrators(organization: Organization) -> list[str]:
     return list(members.order_by("pk").values_list("user__email", flat=True))
 
 
-def low(organization_ids: Collection[UUID]) -> list[BalanceAlert]:
-    """Return for each of these organizations the lowest threshold that its balance is below."""
-    below = BalanceAlert.objects.filter(account__in=organization_ids, account__balance__lt=F("threshold"))
-    lowest: dict[UUID, BalanceAlert] = {}
-    for alert in below.select_related("account__organization").order_by("account__organization__name", "threshold"):
-        lowest.setdefault(alert.account_id, alert)
-    return list(lowest.values())
+def low(organization_ids: Collection[UUID] | None = None, *, most: int | None = None) -> list[BalanceAlert]:
+    """Return for each of these organizations, or of all, the lowest threshold that its balance is below.
+
+    By name of the organization, no more than `most` of them.
+    """
+    below = BalanceAlert.objects.filter(account__organization__is_active=True, account__balance__lt=F("threshold"))
+    if organization_ids is not None:
+        below = below.filter(account__in=organization_ids)
+    lower = BalanceAlert.objects.filter(
+        account=OuterRef("account"), threshold__lt=OuterRef("threshold"), threshold__gt=OuterRef("account__balance")
+    )
+    lowest = below.filter(~Exists(lower)).select_related("account__organization")
+    return list(lowest.order_by("account__organization__name")[:most])
+
+
+def set_thresholds(account: CreditAccount, wanted: Collection[Decimal]) -> tuple[list[Decimal], list[Decimal]]:
+    """Make these the account's thresholds. Returns those that are new and those that are gone, highest first.
+
+    One that stays remembers whether it has been told.
+    """
+    with transaction.atomic():
+        CreditAccount.objects.select_for_update(no_key=True).get(pk=account.pk)  # two people may save at once
+        known = set(account.alerts.values_list("threshold", flat=True))
+        added, removed = sorted(set(wanted) - known, reverse=True), sorted(known - set(wanted), reverse=True)
+        account.alerts.filter(threshold__in=removed).delete()
+        BalanceAlert.objects.bulk_create([BalanceAlert(account=account, threshold=threshold) for threshold in added])
+    return added, removed

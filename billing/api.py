@@ -27,7 +27,7 @@ from linkit.schema import contact_errors, example
 _TAG = "Credits"
 
 
-class BalanceSerializer(serializers.Serializer[Any]):
+class CreditBalanceSerializer(serializers.Serializer[Any]):
     balance = CreditsField(help_text="The sum of the ledger. Below zero by less than one message at most.")
     held = CreditsField(help_text="Kept back for messages under way, or whose outcome nobody knows yet.")
     available = CreditsField(help_text="`balance` less `held`: a message is sent while it is above zero.")
@@ -38,11 +38,11 @@ class CreditBalanceView(APIView):
         operation_id="credits_balance",
         tags=[_TAG],
         summary="The credits of your organization",
-        responses={200: BalanceSerializer, **contact_errors()},
+        responses={200: CreditBalanceSerializer, **contact_errors()},
         examples=[example({"balance": 994.339, "held": 1.887, "available": 992.452}, status=200)],
     )
     def get(self, request: Request) -> Response:
-        return Response(BalanceSerializer(ledger.balance_of(organization_of(request))).data)
+        return Response(CreditBalanceSerializer(ledger.balance_of(organization_of(request))).data)
 
 
 class TransactionSerializer(serializers.ModelSerializer[CreditTransaction]):

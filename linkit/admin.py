@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
-import phonenumbers
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
@@ -30,7 +29,7 @@ from linkit.markup import badge, ltr, moment
 from linkit.models import ApiKey, Membership, Organization, Token, User
 from linkit.permissions import Scope
 from linkit.tenancy import ConsoleAdmin, OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, reach
-from linkit.widgets import LocalDateTimeInput
+from linkit.widgets import LocalDateTimeInput, plain_choice, regions
 
 # Roles decide here, not groups.
 admin.site.unregister(Group)
@@ -44,22 +43,6 @@ def _time_zones() -> list[tuple[str, str]]:
     return [(name, name.replace("_", " ")) for name in sorted(available_timezones())]
 
 
-@cache
-def _regions() -> list[tuple[str, str]]:
-    return [
-        (region, f"{region} (+{phonenumbers.country_code_for_region(region)})")
-        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
-    ]
-
-
-def _plain_choice(field: Any) -> Any:
-    """Return the field without the links that add and change its choices in windows of their own."""
-    for link in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
-        if hasattr(field.widget, link):
-            setattr(field.widget, link, False)
-    return field
-
-
 class MembershipInline(admin.TabularInline):
     """The people of an organization, on its page; for superusers only, as the list of people is."""
 
@@ -69,7 +52,7 @@ class MembershipInline(admin.TabularInline):
     verbose_name_plural = "people"
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        return _plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
+        return plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
 
 
 @admin.register(Organization)
@@ -100,7 +83,7 @@ class OrganizationAdmin(TenantAdmin):
         return [] if reach(request).is_superuser else ["name", "is_active"]
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        choices = {"time_zone": _time_zones, "default_region": _regions}.get(db_field.name)
+        choices = {"time_zone": _time_zones, "default_region": regions}.get(db_field.name)
         if choices is None:
             return super().formfield_for_dbfield(db_field, request, **kwargs)
         return forms.ChoiceField(choices=choices(), initial=db_field.default, help_text=db_field.help_text)
@@ -195,7 +178,7 @@ class MembershipAdmin(ConsoleAdmin):
     empty_message = "Nobody is a member of anything. Add a membership to let somebody work for an organization."
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        return _plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
+        return plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
 
 
 # --- API keys -------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from django.template.response import SimpleTemplateResponse
 from django.utils import timezone
 from django.utils.text import slugify
 
-from linkit import lockout
-from linkit.tenancy import ConsoleAdmin, Section, reach
+from linkit import lockout, notices
+from linkit.tenancy import ConsoleAdmin, Page, Section, reach
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -68,6 +68,7 @@ class ConsoleSite(AdminSite):
         return {
             **super().each_context(request),
             "console_whose": self._whose(request) if self.has_permission(request) else "",
+            "console_notices": notices.current(request) if self.has_permission(request) else [],
             "console_time_zone": timezone.get_current_timezone_name(),
             "console_version": settings.VERSION,
         }
@@ -86,9 +87,9 @@ class ConsoleSite(AdminSite):
                 model_admin = self.get_model_admin(entry["model"])
                 if not isinstance(model_admin, ConsoleAdmin):
                     continue
-                for name, url in model_admin.console_pages(request):
+                for name, url, section in (Page(*page) for page in model_admin.console_pages(request)):
                     page = {"name": name, "object_name": slugify(name), "admin_url": url, "add_url": None}
-                    sections[model_admin.section].append((model_admin.position - 1, page))
+                    sections[section or model_admin.section].append((model_admin.position - 1, page))
                 sections[model_admin.section].append(
                     (model_admin.position, {**entry, "name": model_admin.list_title or entry["name"]})
                 )

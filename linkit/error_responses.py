@@ -41,7 +41,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     request = context["request"]
     status, sentence, details, headers = describe(exc)
     name = type(exc).__name__ if isinstance(exc, LinkitError) else ""
-    fields = _sayable(_fields(exc))
+    fields = field_errors(exc)
     body = error_body(request.path, status, sentence, details=details, name=name, fields=fields)
     return Response(body, status=status, headers=headers)
 
@@ -60,10 +60,10 @@ def describe(
     if auth_header := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
     if isinstance(exc, exceptions.ValidationError):
-        fields = _fields(exc) or {}
+        fields = field_errors(exc) or {}
         field, texts = next(iter(fields.items()), ("", ["The request is not valid."]))
         sentence = texts[0] if field in ("", "non_field_errors") else f"{field}: {texts[0]}"
-        return 400, _sayable(sentence), _sayable(exc.detail), headers
+        return 400, sentence, _sayable(exc.detail), headers
     return exc.status_code, str(exc.detail), None, headers
 
 
@@ -76,10 +76,10 @@ def _sayable(value: Any) -> Any:
     return [_sayable(item) for item in value] if isinstance(value, list) else value
 
 
-def _fields(exc: Exception) -> dict[str, list[str]] | None:
+def field_errors(exc: Exception) -> dict[str, list[str]] | None:
     """Return `{field: [text]}` for a malformed body, nested names joined with dots."""
     if isinstance(exc, InvalidInput):
-        return exc.fields or None
+        return _sayable(exc.fields) or None
     if not isinstance(exc, exceptions.ValidationError):
         return None
     found: dict[str, list[str]] = {}
@@ -95,7 +95,7 @@ def _fields(exc: Exception) -> dict[str, list[str]] | None:
             found.setdefault(path or "non_field_errors", []).append(str(detail))
 
     walk("", exc.detail)
-    return found
+    return _sayable(found)
 
 
 def error_body(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from decimal import Decimal
 
 from django.utils import timezone
 from django.utils.html import format_html
@@ -26,6 +27,18 @@ def moment(value: datetime | None) -> SafeString:
         return SafeString("–")
     shown = f"{timezone.localtime(value):%Y-%m-%d %H:%M}"
     return format_html('<bdi dir="ltr" class="moment">{}</bdi>', shown)
+
+
+def amount(value: Decimal | None) -> SafeString:
+    """Return an amount to the last digit, such as 1,234.5, without zeros at its end."""
+    if value is None:
+        return SafeString("–")
+    return format_html('<bdi dir="ltr" class="amount">{}</bdi>', in_figures(value))
+
+
+def in_figures(value: Decimal) -> str:
+    """Return an amount for a sentence, as `amount` shows it."""
+    return f"{value.normalize() + 0:,f}"  # + 0: there is no negative nothing
 
 
 def pretty(value: object) -> str:

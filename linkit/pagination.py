@@ -29,14 +29,16 @@ class PageLimitPagination(BasePagination):
         self.page = _whole(request, "page", default=1, most=MAX_PAGE)
         self.limit = _whole(request, "limit", default=DEFAULT_LIMIT, most=MAX_PAGE)
         self.limit = min(self.limit, MAX_LIMIT)
-        queryset = queryset.order_by(*self.order(request, view))
         start = (self.page - 1) * self.limit
-        rows = list(queryset[start : start + self.limit + 1])
+        rows, counted = self.fetch(queryset.order_by(*self.order(request, view)), start, start + self.limit + 1)
         self.has_next = len(rows) > self.limit
-        counted = count_up_to_cap(queryset)
         self.is_capped = counted > COUNT_CAP
         self.total = min(counted, COUNT_CAP)
         return rows[: self.limit]
+
+    def fetch(self, queryset: QuerySet[Any], start: int, stop: int) -> tuple[list[Any], int]:
+        """Return the rows of an ordered queryset from `start` to `stop`, and how many it has; see `count_up_to_cap`."""
+        return list(queryset[start:stop]), count_up_to_cap(queryset)
 
     def order(self, request: Request, view: Any) -> list[str]:
         """Return the ordering asked for, else the view's `default_sort`."""
@@ -124,7 +126,9 @@ class ContactPagination(PageLimitPagination):
             "hasNextPage": {"type": "boolean", "example": False},
             "hasPreviousPage": {"type": "boolean", "example": False},
         }
-        described = {"type": "object", "required": list(meta), "properties": {**meta, "totalIsCapped": capped}}
+        whole = {"type": "object", "required": list(meta), "properties": {**meta, "totalIsCapped": capped}}
+        # Behind `allOf` the example is taken as it is, without what is there in few answers only.
+        described = {"allOf": [whole], "example": {name: field["example"] for name, field in meta.items()}}
         return {"type": "object", "required": ["data", "meta"], "properties": {"data": schema, "meta": described}}
 
     def sort_parameters(self, fields: Fields) -> list[dict[str, Any]]:

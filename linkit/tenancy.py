@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -89,8 +89,18 @@ class Section(enum.StrEnum):
     """The parts of the console's navigation, in order."""
 
     MESSAGES = "Messages"
+    CONTACTS = "Contacts"
     APPS = "App Store"
+    CREDITS = "Credits"
     ACCESS = "Organizations and access"
+
+
+class Page(NamedTuple):
+    """A page of the navigation that is no list; `section` when it is not its list's."""
+
+    name: str
+    url: str
+    section: Section | None = None
 
 
 class CappedPaginator(Paginator):
@@ -128,9 +138,17 @@ class ConsoleAdmin(admin.ModelAdmin):
     list_max_show_all = 0
     empty_value_display = "–"
 
-    def console_pages(self, request: HttpRequest) -> list[tuple[str, str]]:
-        """Return further pages for the navigation, as (name, URL), that stand before the list."""
+    def console_pages(self, request: HttpRequest) -> Sequence[tuple[str, str] | Page]:
+        """Return further pages for the navigation, as (name, URL) or `Page`, that stand before the list."""
         return []
+
+    def list_tools(self, request: HttpRequest) -> list[tuple[str, str]]:
+        """Return links to stand above the list, as (label, URL)."""
+        return []
+
+    def list_note(self, request: HttpRequest) -> str:
+        """Return a sentence to stand above the list."""
+        return ""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -164,7 +182,12 @@ class ConsoleAdmin(admin.ModelAdmin):
         start_over = HttpResponseRedirect(f"{request.path}?e=1")
         if any("\x00" in text for name, texts in request.GET.lists() for text in (name, *texts)):
             return start_over  # no database column takes it
-        context = {"title": self.list_title or capfirst(self.opts.verbose_name_plural), **(extra_context or {})}
+        context = {
+            "title": self.list_title or capfirst(self.opts.verbose_name_plural),
+            "list_tools": self.list_tools(request),
+            "list_note": self.list_note(request),
+            **(extra_context or {}),
+        }
         try:
             return super().changelist_view(request, context)
         except (DataError, OverflowError):  # a number or a date in the URL that no column holds
@@ -277,6 +300,7 @@ class OrganizationFilter(admin.SimpleListFilter):
 
     title = "organization"
     parameter_name = "organization"
+    column: ClassVar[str] = "organization_id"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         if not reach(request).is_wide:
@@ -288,6 +312,6 @@ class OrganizationFilter(admin.SimpleListFilter):
         if not chosen:
             return queryset
         try:
-            return queryset.filter(organization_id=UUID(chosen))
+            return queryset.filter(**{self.column: UUID(chosen)})
         except ValueError:
             return queryset.none()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import phonenumbers
@@ -16,12 +17,13 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from billing.models import Hold
 from linkit import phone
-from linkit.markup import badge, ltr, moment, pretty
+from linkit.markup import amount, badge, in_figures, ltr, moment, pretty
 from linkit.models import Organization
 from linkit.permissions import Scope
 from linkit.tenancy import ReadOnlyAdmin, TenantAdmin, reach
-from sms_providers import catalogue
+from sms_providers import catalogue, settling
 from sms_providers.models import SANDBOX, OrganizationApp, SmsLog, Status
 from sms_providers.reasons import REASONS
 from sms_providers.results import Outcome
@@ -112,6 +114,8 @@ def tell(log: SmsLog) -> Banner:
             return Banner("calm", "Waiting", f"It is in the outbox and goes out when it is due.{why}")
         case Status.PENDING | Status.SENDING:
             return Banner("calm", "Under way", f"{app} is being called. Load this page again to see the outcome.")
+        case Status.SENT if log.error_message == settling.WAS_SENT:
+            return Banner("good", "Sent", "Nobody knew for certain, until somebody settled it by hand: it was sent.")
         case Status.SENT if log.provider_slug == SANDBOX or log.is_test:
             return Banner("good", "Sent, but only simulated", "The sandbox took it. Nothing left this machine.")
         case Status.SENT:
@@ -123,6 +127,8 @@ def tell(log: SmsLog) -> Banner:
                 f"{log.error_message} Do not send it again: the recipient might get it twice. Look for it at the"
                 " provider, or ask the recipient, before you do.",
             )
+    if log.reason == "settled_unsent":
+        return Banner("bad", "Not sent", "Somebody settled it by hand: it was not sent. You can send it again.")
     if log.outcome == Outcome.REJECTED:
         return Banner("bad", "Not sent: refused", f"{log.error_message or f'{app} refused it.'}")
     if log.outcome == Outcome.UNAVAILABLE:
@@ -130,8 +136,51 @@ def tell(log: SmsLog) -> Banner:
     return Banner("bad", "Not sent", log.error_message or "It did not leave.")
 
 
+@dataclass(frozen=True)
+class Money:
+    """Where the credits of an SMS are. What is neither charged nor held was given back, or is not held yet."""
+
+    cost: Decimal
+    charged: Decimal
+    held: Decimal
+
+    @property
+    def returned(self) -> Decimal:
+        return self.cost - self.charged - self.held
+
+    def facts(self) -> list[tuple[str, SafeString]]:
+        """Return it in words, for a page."""
+        shares = [("Charged", self.charged), ("Held until its end is known", self.held), ("Given back", self.returned)]
+        return [("Credits it costs", amount(self.cost)), *((name, amount(each)) for name, each in shares if each)]
+
+
+def money(log: SmsLog) -> Money | None:
+    """Return where the credits of an SMS are; None when it costs none."""
+    if log.credit_cost is None:
+        return None
+    held = Hold.objects.filter(pk=log.pk).values_list("amount", flat=True).first()
+    return Money(log.credit_cost, log.credit_charged, held or Decimal(0))
+
+
+def what_follows(log: SmsLog, *, was_sent: bool) -> list[str]:
+    """Say what comes of settling an unknown outcome, before anybody does."""
+    spent = money(log)
+    if spent is None:
+        paid = "It costs no credits."
+    elif not spent.held:
+        paid = "Its credits have been given back already, and are not charged any more."
+    elif was_sent:
+        paid = f"{in_figures(spent.held)} credits, which are held for it, are charged."
+    else:
+        paid = f"{in_figures(spent.held)} credits, which are held for it, are given back."
+    if was_sent:
+        return [paid, "It is never sent again: a program that repeats its call is told that it was sent."]
+    return [paid, "It may be sent again: by hand, or by a program that repeats its call."]
+
+
 def story(log: SmsLog | None) -> dict[str, Any]:
-    """Return the attempts of an SMS for its page, the latest first, with names and answers for people."""
+    """Return the money of an SMS, and its attempts, the latest first, with names and answers for people."""
+    spent = money(log) if log else None
     total = log.attempts.count() if log else 0
     latest = list(log.attempts.order_by("-pk")[:_ATTEMPTS_SHOWN]) if log else []
     shown = [
@@ -148,7 +197,7 @@ def story(log: SmsLog | None) -> dict[str, Any]:
         }
         for position, attempt in enumerate(latest)
     ]
-    return {"attempts": shown, "earlier": total - len(shown)}
+    return {"attempts": shown, "earlier": total - len(shown), "money": spent.facts() if spent else []}
 
 
 def _seconds(started: Any, finished: Any) -> str:
@@ -184,6 +233,7 @@ class MessageListAdmin(ReadOnlyAdmin, TenantAdmin):
             "row": row,
             "original": row,
             "is_wide": reach(request).is_wide,
+            "may_send": self.is_allowed(request, Scope.SEND, row),
             "reason": REASONS.get(row.reason),
         }
         return self.page(request, self.story_template, {**context, **self.story_context(row)})

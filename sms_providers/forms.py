@@ -1,25 +1,25 @@
-"""The console's forms: an installation with its credentials, and one message by hand."""
+"""The console's forms: an installation with its credentials, one message by hand, a sender ID."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
-from django.http import QueryDict
+from django.db.models import Q, QuerySet
 
 from linkit import clock, phone
 from linkit.errors import InvalidInput
-from linkit.widgets import LocalDateTimeInput
+from linkit.forms import OnceForm
+from linkit.models import Organization
+from linkit.widgets import LocalDateTimeInput, regions
 from sms_providers import catalogue, schedule
 from sms_providers import text as sms_text
 from sms_providers.adapters.base import ProviderAdapter
 from sms_providers.adapters.credentials import CredentialField
 from sms_providers.fields import MAX_SENDER
-from sms_providers.models import OrganizationApp
+from sms_providers.models import OrganizationApp, SenderId
 
 _CREDENTIAL, _REMOVE = "credential_", "remove_"
 
@@ -28,15 +28,20 @@ class InstallationForm(forms.ModelForm):
     """An installation: the app's credential fields, then our own settings.
 
     A stored secret never goes into the page: an empty secret field means "keep it". `installing` checks the
-    credentials; `refuse` puts what it found wrong beside the fields.
+    credentials; `refuse` puts what it found wrong beside the fields. Whether it costs credits is only there for
+    whoever `may_meter`.
     """
 
     class Meta:
         model = OrganizationApp
-        fields = ["default_sender", "is_enabled", "priority", "max_per_second"]
+        fields = ["default_sender", "is_enabled", "priority", "max_per_second", "is_metered"]
 
-    def __init__(self, *args: Any, adapter: type[ProviderAdapter] | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, adapter: type[ProviderAdapter] | None, may_meter: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if not may_meter:
+            del self.fields["is_metered"]
         self.adapter = adapter
         self._stored: dict[str, str] = (self.instance.readable_credentials or {}) if self.instance.pk else {}
         self.our_names = list(self.fields)
@@ -111,10 +116,9 @@ class AppChoice(forms.ModelChoiceField):
         return f"{obj.organization}: {name}{sender}" if self.is_wide else f"{name}{sender}"
 
 
-class SendForm(forms.Form):
-    """One message by hand. `once` names this intent, so that sending the form twice sends one message."""
+class SendForm(OnceForm):
+    """One message by hand. Sending the form twice sends one message."""
 
-    once = forms.UUIDField(widget=forms.HiddenInput)
     app = AppChoice(OrganizationApp.objects.none(), label="Through", empty_label=None)
     recipient = forms.CharField(
         label="To",
@@ -146,7 +150,6 @@ class SendForm(forms.Form):
         assert isinstance(chooser, AppChoice)
         chooser.queryset, chooser.is_wide = apps, is_wide
         self.fields["send_at"].help_text = f"Empty: now. In the time of {time_zone}."
-        self.fields["once"].initial = uuid.uuid4
 
     def clean_text(self) -> str:
         # Browsers send every line break as two characters, and a handset would be charged for both.
@@ -163,11 +166,7 @@ class SendForm(forms.Form):
             raise ValidationError(error.fields["datetime"]) from None
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if "once" in self.errors:
-            del self.errors["once"]  # nobody types it, so nobody could correct it
-            self.renew()
-            self.add_error(None, "The form came incomplete. Look it over and send it again.")
+        cleaned = super().clean()
         app, typed = cleaned.get("app"), cleaned.get("recipient")
         if app and typed:
             try:
@@ -181,6 +180,59 @@ class SendForm(forms.Form):
         """The key of this intent, in a corner of the keys that no program chooses by accident."""
         return f"console:{self.cleaned_data['once']}"
 
-    def renew(self) -> None:
-        """Make the next sending of this form another intent, with its input kept."""
-        self.data = {**self.data.dict(), "once": str(uuid.uuid4())} if isinstance(self.data, QueryDict) else self.data
+
+class SenderIdForm(forms.ModelForm):
+    """A sender ID and its gateway, which is an installation of the organization whose it is.
+
+    `organizations` are those that whoever types may give one to. Shared ones are for whoever `may_share`, and send
+    through any installation.
+    """
+
+    app = AppChoice(OrganizationApp.objects.none(), label="Gateway", required=False, empty_label="None yet")
+
+    class Meta:
+        model = SenderId
+        fields = ["organization", "sender_id", "country", "description", "status", "app"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["app"].help_text = "The installed app that sends under it."
+        self.fields["country"] = forms.ChoiceField(choices=regions(), help_text="Where it is registered.")
+
+    def reach_to(self, organizations: QuerySet[Organization], *, may_share: bool, is_wide: bool) -> None:
+        """Offer what is within the reach of whoever types."""
+        owner, gateway = self.fields.get("organization"), self.fields["app"]
+        installed = Q(uninstalled_at=None, organization__in=organizations)
+        if self.instance.pk and not self.instance._state.adding:
+            if not (may_share and self.instance.is_shared):
+                installed &= Q(organization=self.instance.organization_id)
+            installed |= Q(pk=self.instance.app_id)  # one that has been uninstalled since is not lost by saving
+        assert isinstance(gateway, AppChoice)
+        gateway.queryset = (
+            OrganizationApp.objects.defer("credentials").filter(installed).select_related("organization")
+        ).order_by("organization__name", "slug")
+        gateway.is_wide = is_wide
+        if owner is not None:
+            assert isinstance(owner, forms.ModelChoiceField)
+            owner.queryset, owner.required = organizations, not may_share
+            owner.empty_label = "Shared with everybody" if may_share else None
+            some = list(organizations[:2])
+            self.fields["country"].initial = some[0].default_region if some else None
+            if len(some) == 1 and not may_share:
+                owner.initial, owner.widget = some[0], forms.HiddenInput()
+
+    def clean_sender_id(self) -> str:
+        typed: str = self.cleaned_data["sender_id"]
+        if not typed.isprintable():
+            raise ValidationError("It holds a line break or another hidden character.")
+        return typed
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        app = cleaned.get("app")
+        if app is None or "organization" in self.errors:
+            return cleaned
+        owner = cleaned["organization"] if "organization" in self.fields else self.instance.organization
+        if owner is not None and app.organization_id != owner.pk:
+            self.add_error("app", f"It is not installed by {owner}. A sender ID of its own sends through its own app.")
+        return cleaned

@@ -45,8 +45,11 @@ def install(
     is_enabled: bool = True,
     priority: int = 100,
     max_per_second: int | None = None,
+    is_metered: bool = False,
 ) -> OrganizationApp:
     """Install an app with its credentials. One that was installed before keeps its id.
+
+    `is_metered` is not kept either: the credentials are others now.
 
     Raises `InvalidInput` for an unknown slug or bad credentials and `AlreadyInstalled`.
     """
@@ -56,6 +59,7 @@ def install(
         "is_enabled": is_enabled,
         "priority": priority,
         "max_per_second": max_per_second,
+        "is_metered": is_metered,
     }
     taken = AlreadyInstalled(f"{slug} is already installed; change it with PATCH /api/v1/apps/{slug}.")
     try:
@@ -95,7 +99,9 @@ def _locked(app: OrganizationApp) -> OrganizationApp:
 
 
 def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None, **changes: Any) -> OrganizationApp:
-    """Change an installation: any of `default_sender`, `is_enabled`, `priority`, `max_per_second`, and credentials.
+    """Change an installation: credentials, and `default_sender`, `is_enabled`, `priority`, `max_per_second`.
+
+    And `is_metered`, which is a superuser's to change: the caller sees to that.
 
     Credentials that are not given stay, unless no key decrypts them; an empty one is removed. Raises `InvalidInput`,
     and `Missing` when it has been uninstalled meanwhile.

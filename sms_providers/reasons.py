@@ -413,6 +413,14 @@ REASONS: dict[str, Reason] = {
         "رفض جدار الحماية لدى المزوّد الطلب.",
         "اطلب من المزوّد السماح بعنوان هذا الخادم.",
     ),
+    "settled_unsent": Reason(
+        Kind.NOT_SENT,
+        Side.CLIENT,
+        "Nobody knew whether it was sent, until somebody found out and settled it by hand: it was not.",
+        "Send it again if it still matters.",
+        "لم يكن معروفًا إن كانت الرسالة قد أُرسلت، ثم تحقّق أحد المستخدمين وسجّل يدويًا أنها لم تُرسَل.",
+        "أعد الإرسال إن كانت الرسالة ما زالت ضرورية.",
+    ),
     # --- unknown -------------------------------------------------------------------------------------------
     "read_timeout": Reason(
         Kind.UNKNOWN,
@@ -518,6 +526,14 @@ REASONS: dict[str, Reason] = {
         "Install or enable an app.",
         "لا يوجد تطبيق مثبّت ومفعّل يمكنه إرسالها، أو تعذّرت قراءة بيانات اعتماده، وهي بالانتظار.",
         "ثبّت تطبيقًا أو فعّله.",
+    ),
+    "insufficient_credits": Reason(
+        Kind.QUEUE,
+        Side.CLIENT,
+        "It costs credits and there are none left: a queued message waits, and a direct send is refused.",
+        "Ask whoever runs this platform for a top-up.",
+        "إرسالها يكلّف رصيدًا ولم يبقَ رصيد: الرسالة الموجودة في قائمة الانتظار تنتظر، والإرسال المباشر يُرفض.",
+        "اطلب شحن الرصيد من القائمين على هذه المنصة.",
     ),
 }
 

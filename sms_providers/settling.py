@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 
@@ -11,6 +12,8 @@ from linkit.errors import Conflict
 from sms_providers import charging
 from sms_providers.models import SmsLog, Status
 from sms_providers.results import Outcome
+
+WAS_SENT = "Settled by hand: it was sent."
 
 
 def can_settle(log: SmsLog) -> bool:
@@ -29,19 +32,16 @@ def settle(*, log: SmsLog, was_sent: bool) -> SmsLog:
         if not can_settle(current):
             raise Conflict("Its outcome is not open any more; nothing was changed.", reason="wrong_state")
         now = clock.now()
-        current.updated_at = now
+        changes: dict[str, Any] = {"updated_at": now}
         if was_sent:
-            current.status, current.outcome, current.sent_at = Status.SENT, Outcome.ACCEPTED, now
-            current.reason, current.error_message = "", "Settled by hand: it was sent."
-            current.credit_charged = current.credit_cost or Decimal(0)
+            charged = current.credit_cost or Decimal(0)
+            changes |= {"status": Status.SENT, "outcome": Outcome.ACCEPTED, "sent_at": now, "credit_charged": charged}
+            changes |= {"reason": "", "error_message": WAS_SENT}
         else:
-            current.status, current.outcome, current.idempotency_key = Status.FAILED, Outcome.UNAVAILABLE, None
-            current.reason, current.error_message = "settled_unsent", "Settled by hand: it was not sent."
-        current.save(
-            update_fields=[
-                "status", "outcome", "reason", "error_message", "sent_at", "credit_charged", "idempotency_key",
-                "updated_at",
-            ]
-        )  # fmt: skip
+            changes |= {"status": Status.FAILED, "outcome": Outcome.UNAVAILABLE, "idempotency_key": None}
+            changes |= {"reason": "settled_unsent", "error_message": "Settled by hand: it was not sent."}
+        for name, value in changes.items():
+            setattr(current, name, value)
+        current.save(update_fields=[*changes])
         charging.settle(accepted=[current] if was_sent else [], unsent=[] if was_sent else [current])
     return current

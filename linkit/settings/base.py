@@ -214,6 +214,9 @@ SPECTACULAR_SETTINGS = {
         "DispatchStatusEnum": "sms_providers.models.Status",
         "OutcomeEnum": "sms_providers.results.Outcome",
         "BulkJobStatusEnum": "outbox.bulk.models.JobStatus",
+        "SenderIdStatusEnum": "sms_providers.models.SenderIdStatus",
+        "ProgramStatusEnum": "contacts.models.ProgramStatus",
+        "CustomAttributeTypeEnum": "contacts.models.AttributeType",
     },
     "TAGS": [
         {"name": "Auth", "description": "Log in, log out, API keys."},

@@ -1,3 +1,3 @@
-"""The App Store, the SMS log and sending by hand in the console."""
+"""The App Store, sender IDs, the SMS log, usage and sending by hand in the console."""
 
-from sms_providers.admin import app_store, messages  # noqa: F401  they register themselves
+from sms_providers.admin import app_store, messages, sender_ids  # noqa: F401  they register themselves

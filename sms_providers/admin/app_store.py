@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -134,7 +135,8 @@ class OrganizationAppAdmin(TenantAdmin):
     def state(self, app: OrganizationApp) -> SafeString:
         if app.uninstalled_at:
             return badge("Uninstalled", "off")
-        return badge("In use", "good") if app.is_enabled else badge("Switched off", "off")
+        shown = badge("In use", "good") if app.is_enabled else badge("Switched off", "off")
+        return format_html("{} {}", shown, badge("Metered", "pending")) if app.is_metered else shown
 
     # --- install ---
 
@@ -192,7 +194,7 @@ class OrganizationAppAdmin(TenantAdmin):
         if present is not None:
             self.message_user(request, f"{adapter.name} is already installed.", messages.WARNING)
             return HttpResponseRedirect(_url(present))
-        form = InstallationForm(request.POST or None, adapter=adapter)
+        form = InstallationForm(request.POST or None, adapter=adapter, may_meter=reach(request).is_superuser)
         if form.is_valid():
             try:
                 app = installing.install(
@@ -224,7 +226,8 @@ class OrganizationAppAdmin(TenantAdmin):
             raise PermissionDenied
         if not may_change or app.uninstalled_at is not None:
             return self._facts_page(request, app, adapter, may_change=may_change)
-        form = InstallationForm(request.POST or None, instance=app, adapter=adapter)
+        may_meter = reach(request).is_superuser
+        form = InstallationForm(request.POST or None, instance=app, adapter=adapter, may_meter=may_meter)
         if form.is_valid():
             try:
                 installing.change(app=app, credentials=form.credentials() if adapter else None, **form.settings())

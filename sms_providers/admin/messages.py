@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -16,11 +19,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from linkit.errors import Conflict, InvalidInput
+from linkit.markup import in_figures
 from linkit.models import User
 from linkit.permissions import Scope
-from linkit.tenancy import OrganizationFilter, Section, reach
-from sms_providers import catalogue, sending
-from sms_providers.console import AppFilter, MessageListAdmin, sendable_apps, story, tell
+from linkit.tenancy import OrganizationFilter, Page, Section, reach
+from sms_providers import catalogue, sending, settling
+from sms_providers.admin.usage import UsagePages
+from sms_providers.console import AppFilter, MessageListAdmin, sendable_apps, story, tell, what_follows
 from sms_providers.forms import SendForm
 from sms_providers.models import SANDBOX, SandboxDelivery, SmsLog, Source, Status
 
@@ -28,7 +33,7 @@ _UUID = r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
 
 
 @admin.register(SmsLog)
-class SmsLogAdmin(MessageListAdmin):
+class SmsLogAdmin(UsagePages, MessageListAdmin):
     section, position = Section.MESSAGES, 20
     story_template = "sms_providers/sms_log.html"
     hidden_lookups = ["idempotency_key", "request_digest", "text"]
@@ -39,10 +44,17 @@ class SmsLogAdmin(MessageListAdmin):
     id_fields = {"pk": _UUID, "queued_id": r"r[0-9a-z]{14}"}
 
     def get_urls(self) -> list[URLPattern]:
-        return [path("send/", self.admin_site.admin_view(self.send_view), name="send_one"), *super().get_urls()]
+        view, settle = self.admin_site.admin_view, "sms_providers_smslog_settle"
+        return [
+            path("send/", view(self.send_view), name="send_one"),
+            path("<uuid:pk>/settle/sent/", view(self.settle_view), {"was_sent": True}, name=f"{settle}_sent"),
+            path("<uuid:pk>/settle/unsent/", view(self.settle_view), {"was_sent": False}, name=f"{settle}_unsent"),
+            *super().get_urls(),
+        ]
 
-    def console_pages(self, request: HttpRequest) -> list[tuple[str, str]]:
-        return [("Send one", reverse("admin:send_one"))] if reach(request).allows(Scope.SEND) else []
+    def console_pages(self, request: HttpRequest) -> Sequence[tuple[str, str] | Page]:
+        pages = super().console_pages(request)
+        return [("Send one", reverse("admin:send_one")), *pages] if reach(request).allows(Scope.SEND) else pages
 
     def story_context(self, row: SmsLog) -> dict[str, Any]:
         return {
@@ -51,7 +63,41 @@ class SmsLogAdmin(MessageListAdmin):
             "banner": tell(row),
             **story(row),
             "state": self.state(row),
+            "can_settle": settling.can_settle(row),
         }
+
+    def settle_view(self, request: HttpRequest, pk: UUID, was_sent: bool) -> HttpResponse | TemplateResponse:
+        """Ask before recording how an unknown direct send ended; then record it, once."""
+        log: SmsLog | None = self.fetch(request, str(pk), Scope.SEND)
+        if log is None:
+            return self.missing(request, str(pk))
+        back = reverse("admin:sms_providers_smslog_change", args=[log.pk])
+        if not settling.can_settle(log):
+            self.message_user(request, "Its outcome is not open any more; nothing was changed.", messages.WARNING)
+            return HttpResponseRedirect(back)
+        if request.method != "POST":
+            context = {
+                "title": "It was sent?" if was_sent else "It was not sent?",
+                "log": log,
+                "app": catalogue.app_name(log.provider_slug) if log.provider_slug else "its app",
+                "was_sent": was_sent,
+                "follows": what_follows(log, was_sent=was_sent),
+                "back": back,
+                "crumb": f"SMS to {log.recipient}",
+            }
+            return self.page(request, "sms_providers/settle.html", context)
+        try:
+            with transaction.atomic():
+                settled = settling.settle(log=log, was_sent=was_sent)
+                ending = "sent" if was_sent else "not sent"
+                # The trail outlives the number, which the log blanks after a while.
+                self.note(request, log, f"Settled by hand: {ending}.", name=str(log.pk))
+        except Conflict as problem:
+            self.message_user(request, problem.message, messages.WARNING)
+        else:
+            charged = f" {in_figures(settled.credit_charged)} credits were charged." if settled.credit_charged else ""
+            self.message_user(request, f"Settled: {ending}.{charged}", messages.SUCCESS)
+        return HttpResponseRedirect(back)
 
     def send_view(self, request: HttpRequest) -> HttpResponse | TemplateResponse:
         """Send one message by hand. The answer to a POST is always the page of the message, never a resend."""

@@ -83,14 +83,14 @@ class SendView(APIView):
         description=(
             "200 holds the provider's own JSON; our ids are in the headers `X-Sms-Log-Id`, `X-Sms-Parts` and"
             " `X-Sms-Encoding`. 202 means queued for later, or `outcome: unknown`: it may have been sent, so do not"
-            " repeat it. 502 and 503 mean that nothing was sent."
+            " repeat it. 502 and 503 mean that nothing was sent, and so does 402, which only a metered app answers."
         ),
         parameters=[IDEMPOTENCY_KEY],
         request=SendSerializer,
         responses={
             200: OpenApiResponse(OpenApiTypes.OBJECT, "The provider's own JSON."),
             202: SentElsewhereSerializer,
-            **errors(400, 409, 413, 415, 502, 503),
+            **errors(400, 402, 409, 413, 415, 502, 503),
         },
         examples=[
             example(
