@@ -12,8 +12,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F, Sum
 
 from billing.models import MAX_AMOUNT, PLACES, BalanceAlert, CreditAccount, CreditTransaction, Hold, Kind
@@ -41,6 +43,22 @@ SELECT reference, %(account)s, 'sms_charge', -amount, before - sum(amount) OVER 
     description, clock_timestamp()
 FROM gone, charged ORDER BY reference
 RETURNING reference
+"""
+# The same for one: half the work to execute, and a plan that fits every reference.
+_CAPTURE_ONE = """
+WITH gone AS (
+    DELETE FROM billing_hold WHERE reference = %s AND account_id = %s
+    RETURNING reference, account_id, amount, program_id, description
+), charged AS (
+    UPDATE billing_creditaccount
+    SET balance = balance - amount, held = held - amount, updated_at = clock_timestamp()
+    FROM gone WHERE organization_id = gone.account_id
+    RETURNING balance
+)
+INSERT INTO billing_credittransaction
+    (reference, account_id, kind, amount, balance_after, program_id, description, created_at)
+SELECT reference, account_id, 'sms_charge', -amount, balance, program_id, description, clock_timestamp()
+FROM gone, charged
 """
 
 
@@ -97,6 +115,10 @@ def capture(account_id: UUID, references: Collection[UUID]) -> set[UUID]:
     Make it the last statement of a transaction: it locks the account.
     """
     if connection.vendor == "postgresql":
+        if len(references) == 1:
+            with _server_bound() as cursor:
+                cursor.execute(_CAPTURE_ONE, [*references, account_id])
+                return set(references) if cursor.rowcount else set()
         with connection.cursor() as cursor:
             cursor.execute(_CAPTURE, {"references": list(references), "account": account_id})
             return {reference for (reference,) in cursor.fetchall()}
@@ -114,6 +136,16 @@ def capture(account_id: UUID, references: Collection[UUID]) -> set[UUID]:
                 description=each.description,
             )
     return {each.reference for each in holds}
+
+
+def _server_bound() -> CursorWrapper:
+    """Return a cursor whose statements PostgreSQL may keep, planned, where the option `prepare_threshold` allows it.
+
+    Django's own writes the values into the statement, so that each is read and planned anew.
+    """
+    connection.ensure_connection()
+    cursor: Any = psycopg.Cursor(connection.connection)
+    return connection.make_debug_cursor(cursor) if connection.queries_logged else connection.make_cursor(cursor)
 
 
 def release(account_id: UUID, references: Collection[UUID]) -> int:

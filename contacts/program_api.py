@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -15,8 +14,8 @@ from rest_framework.views import APIView
 
 from contacts import programs
 from contacts.models import ProgramStatus, SmsProgram
+from contacts.paths import path_id
 from contacts.single_api import TemplateField
-from linkit.errors import InvalidInput
 from linkit.pagination import ContactPagination
 from linkit.permissions import Scope, caller_of, organization_of
 from linkit.schema import contact_errors, example
@@ -150,14 +149,6 @@ def _programs(request: Request) -> QuerySet[SmsProgram]:
 
 def _program(request: Request, program_id: str) -> SmsProgram:
     return programs.find(programs=_programs(request), program_id=path_id(program_id))
-
-
-def path_id(text: str) -> UUID:
-    """Return the id in a path. A malformed one is the caller's mistake here, and not a missing row."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidInput("The id in the path is no UUID.", fields={"id": ["Not a valid UUID."]}) from None
 
 
 class ProgramsView(GenericAPIView[SmsProgram]):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
+from uuid import uuid4
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -23,7 +24,7 @@ from linkit.models import Role
 from sms_providers.models import OrganizationApp
 from tests import factories
 from tests.conftest import Api
-from tests.test_tenancy import CALLS, OPEN
+from tests.test_tenancy import CALLS, OPEN, Call
 
 Json = dict[str, Any]
 WITH_BODY = {"post", "put", "patch"}
@@ -96,11 +97,11 @@ def test_it_is_valid():
     validate_schema(document())
 
 
-def test_every_url_of_v1_is_in_it():
-    def template(route: str) -> str:
-        return "/api/v1/" + re.sub(r"<\w+:(\w+)>", r"{\1}", route)
+def test_every_url_is_in_it():
+    def template(call: Call) -> str:
+        return call.family + re.sub(r"<\w+:(\w+)>", r"{\1}", call.route)
 
-    served = {(call.method.lower(), template(call.route)) for call in CALLS}
+    served = {(call.method.lower(), template(call)) for call in CALLS}
     assert served == {(method, path) for method, path, _ in EVERY}
 
 
@@ -173,9 +174,9 @@ def test_every_path_resolves(call: Any):
 # --- what is really answered --------------------------------------------------------------------------------------
 
 
-def check(response: Any, method: str, template: str) -> None:
+def check(response: Any, method: str, template: str, *, family: str = "/api/v1/") -> None:
     """Check that this status is documented and that the body is as documented."""
-    operation = document()["paths"][f"/api/v1/{template}"][method]
+    operation = document()["paths"][f"{family}{template}"][method]
     documented = operation["responses"].get(str(response.status_code))
     assert documented is not None, f"{method} {template} answered {response.status_code}: {response.content!r}"
     content = documented.get("content")
@@ -287,6 +288,74 @@ def test_answers_of_the_outbox_are_as_documented(api: Api, sandbox: Organization
         for _ in range(2):
             check(api.delete(f"{OUTBOX}/{row['id']}"), "delete", "sms/outbox/{message_id}")
     check(api.get(f"{OUTBOX}/nobody"), "get", "sms/outbox/{message_id}")
+
+
+def test_answers_of_the_contact_api_are_as_documented(api: Api, sandbox: OrganizationApp):
+    def checked(response: Any, method: str, template: str) -> Any:
+        check(response, method, template, family="/api/")
+        return response.json() if response.content else None
+
+    sender = factories.make_sender(sandbox.organization, sandbox)
+    for body in (
+        {"displayName": "Customer Age", "type": "number"},
+        {"displayName": "Customer Age", "type": "number"},
+        {},
+    ):
+        checked(api.post("/api/custom-attributes", body), "post", "custom-attributes")
+    (attribute,) = checked(api.get("/api/custom-attributes"), "get", "custom-attributes")
+    one = "custom-attributes/{attribute_id}"
+    for pk in (attribute["id"], uuid4(), "x"):
+        checked(api.get(f"/api/custom-attributes/{pk}"), "get", one)
+        checked(api.put(f"/api/custom-attributes/{pk}", {"description": "In years"}), "put", one)
+    contact = {"primaryPhone": "0501234567", "firstName": "Sara", "customAttributes": {"customer_age": 30}}
+    for body in (contact, contact, {}, {"primaryPhone": "0501234568", "customAttributes": {"nobody": 1}}):
+        checked(api.post("/api/contact", body), "post", "contact")
+    checked(api.post("/api/contact/upsert", {"data": [contact, {}]}), "post", "contact/upsert")
+    checked(api.post("/api/contact/upsert", {"data": [{}] * 1001}), "post", "contact/upsert")
+    (row,) = checked(api.get("/api/contact?search=sara"), "get", "contact")["data"]
+    checked(api.get("/api/contact?sortBy=nothing"), "get", "contact")
+    for pk in (row["id"], uuid4(), "x"):
+        checked(api.get(f"/api/contact/{pk}"), "get", "contact/{contact_id}")
+        checked(api.put(f"/api/contact/{pk}", {"city": "Riyadh"}), "put", "contact/{contact_id}")
+    for body in ({"name": "All", "contactIds": [row["id"]]}, {"name": "All"}, {}):
+        checked(api.post("/api/audience", body), "post", "audience")
+    (audience,) = checked(api.get("/api/audience"), "get", "audience")["data"]
+    send = {"contactId": row["id"], "senderId": str(sender.pk), "messageTemplate": "Hi {{ $contact.firstName }}"}
+    program = {"name": "Sale", "senderId": str(sender.pk), "messageTemplate": "Hi", "audienceId": audience["id"]}
+    statuses = set()
+    for credits in (None, "10"):
+        if credits:
+            factories.top_up(sandbox.organization, credits)
+        for body in (send, {}, {**send, "contactId": str(uuid4())}, {**send, "senderId": str(uuid4())}):
+            response = api.post("/api/sms/send", body)
+            checked(response, "post", "sms/send")
+            statuses.add(response.status_code)
+        draft = checked(api.post("/api/sms-programs", program), "post", "sms-programs")
+        for name in ("launch", "launch", "resume", "cancel", "cancel"):
+            checked(api.post(f"/api/sms-programs/{draft['id']}/{name}"), "post", f"sms-programs/{{program_id}}/{name}")
+    assert statuses == {201, 400, 402, 404}
+    checked(api.get("/api/sms-programs"), "get", "sms-programs")
+    for pk in (draft["id"], uuid4(), "x"):
+        checked(api.get(f"/api/sms-programs/{pk}"), "get", "sms-programs/{program_id}")
+        checked(api.put(f"/api/sms-programs/{pk}", {"name": "New"}), "put", "sms-programs/{program_id}")
+        checked(api.delete(f"/api/sms-programs/{pk}"), "delete", "sms-programs/{program_id}")
+    for body in ({"messageTemplate": "Hi 👋"}, {"messageTemplate": "Hi", "contactId": row["id"]}, {}):
+        checked(api.post("/api/sms/preview", body), "post", "sms/preview")
+    checked(api.get("/api/sender-ids/available"), "get", "sender-ids/available")
+    checked(api.get("/api/credits/balance"), "get", "credits/balance")
+    for query in ("", "?startDate=2026-02-30", "?endDate=2026-11-26"):
+        checked(api.get(f"/api/credits/transactions{query}"), "get", "credits/transactions")
+    members = f"/api/audience/{audience['id']}/contacts"
+    checked(api.get(members), "get", "audience/{audience_id}/contacts")
+    for body in ({"contactIds": [row["id"]]}, {"contactIds": [str(uuid4())]}, {}):
+        checked(api.post(members, body), "post", "audience/{audience_id}/contacts")
+        checked(api.delete(members, body), "delete", "audience/{audience_id}/contacts")
+    for pk in (audience["id"], uuid4(), "x"):
+        checked(api.get(f"/api/audience/{pk}"), "get", "audience/{audience_id}")
+        checked(api.put(f"/api/audience/{pk}", {"name": "Some"}), "put", "audience/{audience_id}")
+        checked(api.delete(f"/api/audience/{pk}"), "delete", "audience/{audience_id}")
+        checked(api.delete(f"/api/contact/{row['id']}"), "delete", "contact/{contact_id}")
+        checked(api.delete(f"/api/custom-attributes/{attribute['id']}"), "delete", one)
 
 
 def test_the_check_sees_a_difference():

@@ -1,4 +1,4 @@
-"""Every URL below /api/v1, taken from the URLconf so that none is forgotten: nobody gets in, and nobody sees or touches
+"""Every URL below /api, taken from the URLconf so that none is forgotten: nobody gets in, and nobody sees or touches
 another organization's rows.
 """
 
@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from django.core import serializers
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import URLPattern, URLResolver
 
+from billing import ledger
+from contacts.models import Audience, CustomAttribute, SmsProgram
 from linkit import clock, tokens
 from linkit.models import Organization, Role, Token, User
-from linkit.urls import urlpatterns, v1
+from linkit.urls import contact_api, urlpatterns, v1
 from outbox.bulk.models import BulkJob
 from sms_providers.models import OrganizationApp, SmsLog
 from tests import factories
@@ -38,6 +41,7 @@ class Call:
 
     method: str
     route: str
+    family: str = "/api/v1/"
 
     @property
     def parameters(self) -> list[str]:
@@ -45,28 +49,48 @@ class Call:
 
     def url(self, **values: Any) -> str:
         route = re.sub(r"<\w+:(\w+)>", lambda found: str(values[found[1]]), self.route)
-        return f"/api/v1/{route}"
+        return f"{self.family}{route}"
+
+    @property
+    def is_v1(self) -> bool:
+        return self.family == "/api/v1/"
+
+    @property
+    def error_fields(self) -> set[str]:
+        """What an error body of its family has, that of a malformed body apart."""
+        if self.is_v1:
+            return {"code", "error", "details"}
+        return {"statusCode", "error", "message", "code", "timestamp", "path"}
+
+    def status_in(self, body: dict[str, Any]) -> int:
+        """The HTTP status as the error body says it."""
+        status: int = body["code" if self.is_v1 else "statusCode"]
+        return status
 
     def __str__(self) -> str:
         return f"{self.method} {self.route}"
 
 
-def walk(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[Call]:
+def walk(patterns: list[URLPattern | URLResolver], family: str, prefix: str = "") -> Iterator[Call]:
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            yield from walk(pattern.url_patterns, route)
+            yield from walk(pattern.url_patterns, family, route)
         else:
             view = pattern.callback.view_class  # type: ignore[attr-defined]
-            yield from (Call(method, route) for method in METHODS if hasattr(view, method.lower()))
+            yield from (Call(method, route, family) for method in METHODS if hasattr(view, method.lower()))
 
 
-CALLS = list(walk(v1))
+CALLS = [*walk(v1, "/api/v1/"), *walk(contact_api, "/api/")]
 CLOSED = [call for call in CALLS if call.route not in OPEN]
 each_closed_call = pytest.mark.parametrize("call", CLOSED, ids=str)
 
 GOOD = {"mobile": "0501234567", "message": "Hello"}
-# A body that is well-formed for each URL that takes one: it must not be a 400 that hides a missing check.
+_DRAFT = {"name": "new", "messageTemplate": "Hello", "senderId": "<sender_id>", "audienceId": "<audience_id>"}
+_TO_CONTACT = {"contactId": "<contact_id>", "messageTemplate": "Hello"}
+_MEMBERS = {"contactIds": ["<contact_id>"]}
+# A body that is well-formed for each URL that takes one: it must not be a 400 that hides a missing check. A value in
+# angle brackets is one of the owner's ids.
 BODIES: dict[str, dict[str, Any]] = {
     "POST api-keys": {"name": "new"},
     "POST apps": {"slug": "taqnyat-sms", "credentials": factories.CREDENTIALS["taqnyat-sms"]},
@@ -74,9 +98,25 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST sms-providers/<str:slug>/send": GOOD,
     "POST sms/outbox": GOOD,
     "POST sms/outbox/batch": {"messages": [GOOD]},
+    "POST contact": {"primaryPhone": "0501234567"},
+    "POST contact/upsert": {"data": [{"primaryPhone": "0501234567"}]},
+    "PUT contact/<str:contact_id>": {"city": "changed"},
+    "POST custom-attributes": {"displayName": "New", "type": "text"},
+    "PUT custom-attributes/<str:attribute_id>": {"description": "changed"},
+    "POST audience": {"name": "new"},
+    "PUT audience/<str:audience_id>": {"name": "changed"},
+    "POST audience/<str:audience_id>/contacts": _MEMBERS,
+    "DELETE audience/<str:audience_id>/contacts": _MEMBERS,
+    "POST sms/send": {**_TO_CONTACT, "senderId": "<sender_id>"},
+    "POST sms/preview": _TO_CONTACT,
+    "POST sms-programs": _DRAFT,
+    "PUT sms-programs/<str:program_id>": {"name": "changed"},
 }
 # The calls that take a form with a file.
 UPLOADS = {"POST sms-providers/<str:slug>/bulk-send", "POST sms-providers/<str:slug>/bulk-check"}
+
+
+CONTACT_IDS = ("contact_id", "attribute_id", "audience_id", "program_id")
 
 
 @dataclass
@@ -108,7 +148,25 @@ def owner(anonymous: Api, organization: Organization, install: Callable[..., Org
     BulkJob.objects.update(
         status="failed", filename="file-mark", total_count=1, failed_count=1, finished_at=clock.now()
     )
+    attribute = CustomAttribute.objects.create(
+        organization=organization, name="attribute_mark", display_name="Attribute-mark", type="text"
+    )
+    contact = factories.make_contact(organization, "+966599999998", first_name="contact-mark")
+    audience = Audience.objects.create(organization=organization, name="audience-mark")
+    audience.contacts.add(contact)
+    sender = factories.make_sender(
+        organization, OrganizationApp.objects.get(slug="sandbox-sms"), sender_id="sender-mark"
+    )
+    draft = SmsProgram.objects.create(
+        organization=organization, name="program-mark", template="template-mark", sender=sender, audience=audience
+    )
+    ledger.top_up(organization=organization, amount=Decimal("123.4567"), description="ledger-mark")
     values = {
+        "contact_id": contact.pk,
+        "attribute_id": attribute.pk,
+        "audience_id": audience.pk,
+        "program_id": draft.pk,
+        "sender_id": sender.pk,
         "slug": "mora-sms",
         "job_id": BulkJob.objects.get().pk,
         "message_id": queued["id"],
@@ -117,7 +175,8 @@ def owner(anonymous: Api, organization: Organization, install: Callable[..., Org
     }
     marks = [
         "owner-mark", "key-mark", "SandMark", "MoraMark", "text-mark", "SendMark", "meta-mark", "idem-mark",
-        "file-mark", "966512345678", "599999999", str(organization.pk), str(person.pk),
+        "file-mark", "966512345678", "599999999", "attribute_mark", "contact-mark", "audience-mark", "sender-mark",
+        "program-mark", "template-mark", "ledger-mark", "123.4567", "599999998", str(organization.pk), str(person.pk),
     ]  # fmt: skip
     return Tenant(organization, anonymous.using(session), program, values, marks)
 
@@ -135,7 +194,8 @@ def make(api: Api, call: Call, values: dict[str, Any], **headers: Any) -> Any:
     if str(call) in UPLOADS:
         form = {"file": SimpleUploadedFile("file.csv", b"mobile,message\n0501234567,Hello\n")}
         return api.post(call.url(**values), form, format="multipart", HTTP_PREFER="respond-async", **headers)
-    body = BODIES.get(str(call), {}) if call.method in ("POST", "PUT", "PATCH") else None
+    body = BODIES.get(str(call), {} if call.method in ("POST", "PUT", "PATCH") else None)
+    body = json.loads(re.sub(r"<(\w+)>", lambda found: str(values.get(found[1], found[0])), json.dumps(body)))
     return getattr(api, call.method.lower())(call.url(**values), body, **headers)
 
 
@@ -156,13 +216,12 @@ def test_the_walk_sees_everything():
     routes = {call.route for call in CALLS}
     assert {"auth/login", "apps/<slug:slug>", "sms/outbox/<slug:message_id>", "sms/logs/<uuid:log_id>"} <= routes
     assert len(CALLS) >= 25
-    known = {"slug", "message_id", "log_id", "key_id", "job_id"}
+    known = {"slug", "message_id", "log_id", "key_id", "job_id", *CONTACT_IDS}
     assert {name for call in CALLS for name in call.parameters} <= known, "give the new parameter a value in `owner`"
-    bodies = {str(call) for call in CALLS if call.method in ("POST", "PUT", "PATCH")}
-    assert set(BODIES) <= bodies
+    assert set(BODIES) <= {str(call) for call in CALLS}
     # Whatever is below /api/ and not in v1 is open by intention.
     others = {str(pattern.pattern) for pattern in urlpatterns if str(pattern.pattern).startswith("api/")}
-    assert others == {"api/v1/", "api/schema", "api/docs"}
+    assert others == {"api/v1/", "api/schema", "api/docs", "api/"}
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.route in OPEN], ids=str)
@@ -177,7 +236,7 @@ def test_nobody_gets_in_without_credentials(anonymous: Api, owner: Tenant, call:
     for client in (anonymous, anonymous.using("lk_live_nobody")):
         response = make(client, call, owner.values)
         assert response.status_code == 401
-        assert response.json()["code"] == 401
+        assert call.status_in(response.json()) == 401
         assert response.headers["WWW-Authenticate"] == "Bearer"
         for mark in owner.marks:
             assert mark not in response.content.decode()
@@ -195,7 +254,7 @@ def test_a_key_that_may_only_read_writes_nothing(anonymous: Api, owner: Tenant, 
         assert response.status_code < 400
     else:
         assert response.status_code == 403
-        assert response.json()["code"] == 403
+        assert call.status_in(response.json()) == 403
     assert rows_of(owner.organization) == before
 
 
@@ -245,7 +304,7 @@ def test_a_stranger_sees_and_touches_nothing(owner: Tenant, stranger: Tenant, ca
             return
         needs_the_app = call.route.startswith("sms-providers") and "job_id" not in call.parameters
         assert response.status_code == (400 if needs_the_app else 404)
-        assert set(response.json()) == {"code", "error", "details"}
+        assert set(response.json()) == call.error_fields
     assert rows_of(owner.organization) == before
     assert len(responses.calls) == 0
 
@@ -267,10 +326,14 @@ def test_a_stranger_cannot_choose_the_owners_organization(owner: Tenant, strange
 def test_a_strangers_row_is_missing_like_any_other(owner: Tenant, stranger: Tenant, call: Call):
     """The same body, to the letter, as for an id or a slug that nobody has."""
     nobody = {"slug": "taqnyat-sms", "message_id": "r00000000000000"}
-    nobody |= dict.fromkeys(("log_id", "key_id", "job_id"), "0b6ff4b6-2f2e-4f2b-9c3f-0f9f7f9b7f10")
+    nobody |= dict.fromkeys(("log_id", "key_id", "job_id", *CONTACT_IDS), "0b6ff4b6-2f2e-4f2b-9c3f-0f9f7f9b7f10")
     theirs, missing = (make(stranger.admin, call, values) for values in (owner.values, nobody))
     assert theirs.status_code == missing.status_code
     same_words = theirs.content.replace(b"mora-sms", b"taqnyat-sms").replace(b"Mora SMS", b"Taqnyat")
+    if not call.is_v1:  # that family says the path, and when
+        said = [json.loads(content) for content in (same_words, missing.content)]
+        assert said[0] == {**said[1], "path": said[0]["path"], "timestamp": said[0]["timestamp"]}
+        return
     assert same_words == missing.content
 
 

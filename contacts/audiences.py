@@ -1,0 +1,142 @@
+"""Audiences, static lists of contacts: make, rename, fill and empty them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, QuerySet
+from django.db.models.functions import Now
+
+from contacts.models import Audience, AudienceMember, Contact
+from contacts.turns import take_turn
+from linkit.errors import Conflict, InvalidInput, Missing, TooLarge
+from linkit.models import Organization, User
+
+MAX_IDS = 10_000  # contacts named in one call
+_NAMED = 5  # of those that are not there
+
+
+class AudienceExists(Conflict):
+    reason = "audience_exists"
+
+
+def find(*, organization: Organization, audience_id: UUID) -> Audience:
+    """Return an audience. Raises `Missing`."""
+    audience = Audience.objects.filter(organization=organization, pk=audience_id).first()
+    if audience is None:
+        raise Missing("There is no such audience.")
+    return audience
+
+
+def counts(audiences: Collection[Audience]) -> dict[UUID, int]:
+    """Return how many contacts are in each. Deleting a contact takes it out, so no member is looked at."""
+    members = AudienceMember.objects.filter(audience__in=audiences).order_by()
+    found = dict(members.values_list("audience_id").annotate(Count("pk")))
+    return {audience.pk: found.get(audience.pk, 0) for audience in audiences}
+
+
+def contacts_of(audience: Audience) -> QuerySet[Contact]:
+    return Contact.objects.live().filter(audiencemember__audience=audience)
+
+
+def create(
+    *,
+    organization: Organization,
+    name: str,
+    description: str = "",
+    contact_ids: Collection[UUID] = (),
+    user: User | None = None,
+) -> Audience:
+    """Make an audience of these contacts. Raises `AudienceExists`, and as `add` does."""
+    try:
+        with transaction.atomic():
+            audience = Audience.objects.create(
+                organization=organization, name=name, description=description, created_by=user
+            )
+            if contact_ids:
+                add(audience=audience, contact_ids=contact_ids)
+    except IntegrityError:
+        raise _exists(name) from None
+    audience.refresh_from_db(fields=["created_at"])
+    return audience
+
+
+def change(*, audience: Audience, name: str | None = None, description: str | None = None) -> Audience:
+    """Rename an audience or describe it anew. Raises `AudienceExists`, and `Missing` once it is deleted."""
+    changes = {"name": name, "description": description}
+    try:
+        with transaction.atomic():
+            _update(audience, **{field: value for field, value in changes.items() if value is not None})
+    except IntegrityError:
+        raise _exists(name or audience.name) from None
+    audience.refresh_from_db()
+    return audience
+
+
+def delete(*, audience: Audience) -> None:
+    """Delete the list. Its contacts stay."""
+    with transaction.atomic():
+        take_turn(audience.organization)  # or somebody puts one more contact on it meanwhile
+        Audience.objects.filter(pk=audience.pk).delete()
+
+
+def check_number(count: int) -> None:
+    """Raise `TooLarge` for more contacts than one call may name."""
+    if count > MAX_IDS:
+        raise TooLarge(f"At most {MAX_IDS:,} contacts in one call; nothing was changed.")
+
+
+def add(*, audience: Audience, contact_ids: Collection[UUID]) -> int:
+    """Put contacts on the list and return how many were not on it.
+
+    Raises `InvalidInput` naming those that are no contacts of the organization, and then nothing was changed;
+    `TooLarge`, and `Missing` once the audience is deleted.
+    """
+    with transaction.atomic():
+        ids = _known(audience, contact_ids)
+        members = AudienceMember.objects.filter(audience=audience)
+        before = set(members.filter(contact__in=ids).values_list("contact_id", flat=True))
+        new = [AudienceMember(audience=audience, contact_id=pk) for pk in sorted(ids - before)]
+        AudienceMember.objects.bulk_create(new)
+    return len(new)
+
+
+def remove(*, audience: Audience, contact_ids: Collection[UUID]) -> int:
+    """Take contacts off the list and return how many were on it. Raises as `add` does."""
+    with transaction.atomic():
+        ids = _known(audience, contact_ids)
+        removed, _ = AudienceMember.objects.filter(audience=audience, contact__in=ids).delete()
+    return removed
+
+
+def _known(audience: Audience, contact_ids: Collection[UUID]) -> set[UUID]:
+    """Return the ids, all of live contacts, which nobody deletes before the end of the caller's transaction.
+
+    Nobody deletes the audience either.
+    """
+    check_number(len(contact_ids))
+    take_turn(audience.organization)
+    _update(audience)
+    wanted = set(contact_ids)
+    live = Contact.objects.live().filter(organization=audience.organization_id, pk__in=wanted).order_by("pk")
+    found = set(live.select_for_update(no_key=True).values_list("pk", flat=True))
+    if missing := wanted - found:
+        named = ", ".join(str(pk) for pk in sorted(missing)[:_NAMED])
+        more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+        raise InvalidInput(
+            f"Not contacts of yours: {named}{more}. Nothing was changed.",
+            fields={"contactIds": [f"Not contacts of yours: {named}{more}."]},
+        )
+    return found
+
+
+def _update(audience: Audience, **changes: Any) -> None:
+    if not Audience.objects.filter(pk=audience.pk).update(**changes, updated_at=Now()):
+        raise Missing("There is no such audience.")
+
+
+def _exists(name: str) -> AudienceExists:
+    return AudienceExists(f"There is an audience '{name}' already.")
