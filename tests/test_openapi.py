@@ -296,6 +296,7 @@ def test_answers_of_the_contact_api_are_as_documented(api: Api, sandbox: Organiz
         return response.json() if response.content else None
 
     sender = factories.make_sender(sandbox.organization, sandbox)
+    body: Json
     for body in (
         {"displayName": "Customer Age", "type": "number"},
         {"displayName": "Customer Age", "type": "number"},

@@ -67,7 +67,7 @@ ACTS = {
 
 def _possible(program: SmsProgram) -> list[str]:
     if program.status == ProgramStatus.DRAFT:
-        return ["launch", "cancel"]
+        return ["launch"]
     if program.job is None or program.job.is_ended or program.job.status == JobStatus.STOPPING:
         return []
     return ["resume", "cancel"] if program.is_paused else ["cancel"]
@@ -156,21 +156,37 @@ class SmsProgramAdmin(ReadOnlyAdmin, TenantAdmin):
             form.add_error(None, problem.message)
             return None
 
-    def remove_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+    def remove_view(self, request: HttpRequest, pk: UUID) -> HttpResponse | TemplateResponse:
         program = self.fetch(request, str(pk), Scope.MANAGE)
         if program is None:
             return self.missing(request, str(pk))
-        if request.method == "POST":
-            name = str(program)
-            try:
-                programs.delete(program=program)
-            except LinkitError as problem:
-                self.message_user(request, problem.message, messages.WARNING)
-                return HttpResponseRedirect(_url(program))
-            self.note(request, program, "Deleted the draft.", flag=DELETION, name=name)
-            self.message_user(request, f"The draft “{name}” is deleted.")
-            return HttpResponseRedirect(reverse("admin:contacts_smsprogram_changelist"))
-        return HttpResponseRedirect(_url(program))
+        if request.method != "POST":
+            return self._ask(request, program, "remove", "Delete", is_danger=True)
+        try:
+            programs.delete(program=program)
+        except LinkitError as problem:
+            self.message_user(request, problem.message, messages.WARNING)
+            return HttpResponseRedirect(_url(program))
+        self.note(request, program, "Deleted the draft.", flag=DELETION)
+        self.message_user(request, f"The draft “{program}” is deleted.")
+        return HttpResponseRedirect(reverse("admin:contacts_smsprogram_changelist"))
+
+    def _ask(
+        self, request: HttpRequest, program: SmsProgram, name: str, label: str, *, is_danger: bool
+    ) -> TemplateResponse:
+        """Say what follows from an act, and ask."""
+        is_launch = name == "launch"
+        context = {
+            "title": f"{label}?",
+            "original": program,
+            "program": program,
+            "name": name,
+            "label": label,
+            "is_danger": is_danger,
+            "count": programs.recipients(program).count() if is_launch else None,
+            "samples": samples(program) if is_launch else [],
+        }
+        return self.page(request, "contacts/program_confirm.html", context)
 
     # --- one program ---
 
@@ -217,16 +233,7 @@ class SmsProgramAdmin(ReadOnlyAdmin, TenantAdmin):
             return self.missing(request, str(pk))
         act = ACTS[name]
         if request.method != "POST":
-            context = {
-                "title": f"{act.label}?",
-                "original": program,
-                "program": program,
-                "act": act,
-                "name": name,
-                "count": programs.recipients(program).count() if name == "launch" else None,
-                "samples": samples(program) if name == "launch" else [],
-            }
-            return self.page(request, "contacts/program_confirm.html", context)
+            return self._ask(request, program, name, act.label, is_danger=act.is_danger)
         try:
             act.do(program=program)
         except LinkitError as problem:

@@ -90,4 +90,4 @@ def test_the_console_is_told_of_the_lowest(organization: Organization, other_org
     factories.top_up(organization, "5")
     factories.top_up(other_organization, "500")
     low = alerts.low([organization.pk, other_organization.pk])
-    assert [(alert.account_id, alert.threshold) for alert in low] == [(organization.pk, 20)]
+    assert [(alert.account_id, alert.threshold) for alert in low] == [(organization.pk, Decimal(20))]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -211,7 +212,8 @@ def test_whatever_happens_it_adds_up(db: None, steps: list):
     """Against a model of plain numbers: balance is the sum of the ledger, holds never fall below zero."""
     organization = factories.make_organization(f"Model {next(_names)}")
     ledger.open_account(organization)
-    balance, held, everything = Decimal(0), {}, []
+    balance, everything = Decimal(0), []
+    held: dict[UUID, Decimal] = {}
     for step, value in steps:
         if step == "top_up":
             ledger.top_up(organization=organization, amount=value)
@@ -255,7 +257,7 @@ def test_whatever_happens_it_adds_up(db: None, steps: list):
 
 
 @pytest.fixture
-def racers() -> Iterator[object]:
+def racers() -> Callable[[Callable[[int], Any], int], list[Any]]:
     """Run a function in many threads at once and return what each returned."""
 
     def run(function, count: int) -> list:

@@ -93,7 +93,7 @@ def test_a_draft_is_changed_and_deleted(console: Console, draft: SmsProgram, for
     assert "Sale" in text_of(admin.get(url(draft, "edit")))
     assert admin.post(url(draft, "edit"), {**form, "name": "Winter"}).status_code == 302
     assert SmsProgram.objects.get().name == "Winter"
-    assert admin.get(url(draft, "remove")).status_code == 302
+    assert "Yes, delete" in text_of(admin.get(url(draft, "remove")))
     assert SmsProgram.objects.exists()
     assert admin.post(url(draft, "remove")).status_code == 302
     assert not SmsProgram.objects.exists()

@@ -165,8 +165,8 @@ def test_1_a_malformed_body(api: Api, organization: Organization, body: dict[str
     assert_nothing_happened(organization)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'"x"', b"null"])
-def test_1_a_body_that_is_no_object(api: Api, organization: Organization, body: dict[str, Any], content: bytes):
+@pytest.mark.parametrize("content", ["", "[]", "{", '"x"', "null"])
+def test_1_a_body_that_is_no_object(api: Api, organization: Organization, body: dict[str, Any], content: str):
     response = api.generic("POST", SEND, content, content_type="application/json")
     assert response.status_code == 400
     assert response.json()["statusCode"] == 400
@@ -316,7 +316,7 @@ def test_sender_ids_are_listed(
         "createdAt": answer["data"][1]["createdAt"],
         "updatedAt": answer["data"][1]["updatedAt"],
     }
-    found = api.get("/api/sender-ids/available", {"search": "ORDER", "limit": 1}).json()
+    found = api.get("/api/sender-ids/available", {"search": "ORDER", "limit": "1"}).json()
     assert [row["senderId"] for row in found["data"]] == ["Shared"]
 
 
@@ -348,7 +348,7 @@ def test_every_header_form_works(anonymous: Api, organization: Organization, bod
 
 
 def test_a_repeat_with_its_key_gets_the_first_answer(api: Api, organization: Organization, body: dict[str, Any]):
-    key = {"HTTP_IDEMPOTENCY_KEY": "order-1"}
+    key: dict[str, Any] = {"HTTP_IDEMPOTENCY_KEY": "order-1"}
     first = api.post(SEND, body, **key).json()
     ledger.adjust(organization=organization, amount=Decimal(-10), description="spent")
     SenderId.objects.update(status="inactive")

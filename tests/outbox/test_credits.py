@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -36,7 +37,8 @@ def metered(first: OrganizationApp, organization: Organization) -> OrganizationA
     return first
 
 
-def figures(organization: Organization) -> tuple[Decimal, Decimal]:
+def figures(organization: Organization) -> tuple[Any, ...]:
+    """Return the balance and what is held of it."""
     account = ledger.balance_of(organization)
     return account.balance, account.held
 

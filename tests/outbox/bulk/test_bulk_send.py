@@ -298,15 +298,15 @@ def test_no_row_can_be_claimed_before_the_whole_file_was_read(
     upload: Upload, script: Script, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("outbox.bulk.checking.BATCH", 1)
-    conclude = splitting._conclude
+    conclude = splitting.conclude
 
-    def drain_first(*arguments: Any) -> None:
+    def drain_first(*arguments: Any, **options: Any) -> None:
         assert Message.objects.filter(status="pending").count() == 3
         Drain().run()
         assert script.calls == []
-        conclude(*arguments)
+        conclude(*arguments, **options)
 
-    monkeypatch.setattr(splitting, "_conclude", drain_first)
+    monkeypatch.setattr(splitting, "conclude", drain_first)
     upload(csv_of(*rows(3)))
     send_all()
     assert len(script.calls) == 3
