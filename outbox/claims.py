@@ -29,6 +29,7 @@ from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Outcome, Result
 from sms_providers.sending import Ending, Route
 
+_PAUSING = ("no_app", "insufficient_credits")  # what keeps all rows of a job from being sent
 _JOBS_LOOKED_AT = 16  # in one claim; which of more comes by lot
 _COLUMNS = ", ".join(f'm."{field.column}"' for field in Message._meta.concrete_fields)
 # One statement takes a batch. PostgreSQL passes over rows that another worker is taking at this moment; SQLite has
@@ -300,15 +301,16 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
         for item in sorted(claimed, key=lambda each: each.message.pk):
             wait = (waits or {}).get(item.message.pk)
             said = {"reason": wait.reason, "error_message": wait.message} if wait else {}
+            pauses = wait is not None and wait.reason in _PAUSING and item.message.job_id is not None
             _held(item).update(
                 status=Status.PENDING,
                 claim_token=None,
                 lease_expires_at=None,
-                next_attempt_at=wait.until if wait else now,
+                next_attempt_at=wait.until if wait and not pauses else now,  # whoever resumes the job need not wait
                 updated_at=now,
                 **said,
             )
-            if wait and wait.reason in ("no_app", "insufficient_credits") and item.message.job_id:
+            if wait and item.message.job_id and pauses:
                 moves.pause(item.message.job_id, reason=wait.reason, message=wait.message)
         moves.write(now=now)
 

@@ -49,6 +49,7 @@ class Drain:
         self._ready: deque[tuple[Claimed, Route]] = deque()
         self._in_flight = 0
         self._next_claim = 0.0
+        self._failing_since: float | None = None  # of the write under way
         self._senders: list[threading.Thread] = []
         self._started: queue.SimpleQueue[Started | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Started, Result]] = queue.SimpleQueue()
@@ -190,17 +191,17 @@ class Drain:
 
     def _write(self, batch: list[tuple[Started, Result]]) -> None:
         """Write results, through an outage of the database: they exist nowhere else."""
-        began = time.monotonic()
+        self._failing_since = None
         lost = []
         try:
-            self._write_through(batch, began)
+            self._write_through(batch)
         except (OperationalError, InterfaceError):
             lost = batch
         except Exception:  # of any kind: the results exist nowhere else
             # Something in one of them was not taken: that is not the others' fault.
             for part in batch:
                 try:
-                    self._write_through([part], began)
+                    self._write_through([part])
                 except Exception:  # as above, and said in the log by now
                     lost.append(part)
         for started, result in lost:
@@ -208,8 +209,11 @@ class Drain:
             # The reaper will make it unknown; this line is the evidence.
             logger.error("Message %s ended %s (%s), unrecorded", pk, result.outcome, result.reason)
 
-    def _write_through(self, batch: list[tuple[Started, Result]], began: float) -> None:
-        """Write a batch, waiting for a database that is away. Raises what the last try raised."""
+    def _write_through(self, batch: list[tuple[Started, Result]]) -> None:
+        """Write a batch, waiting for a database that is away. Raises what the last try raised.
+
+        The patience begins with the first failure: a process that was frozen in its first try has another.
+        """
         pause = 0.2
         while True:
             try:
@@ -219,7 +223,9 @@ class Drain:
                 logger.warning("%d results could not be written: %s", len(batch), faults.describe(error))
                 patience = _WRITE_PATIENCE_STOPPING if self.stop.is_set() else _WRITE_PATIENCE
                 is_away = isinstance(error, OperationalError | InterfaceError)
-                if not is_away or time.monotonic() - began > patience:
+                now = time.monotonic()
+                self._failing_since = self._failing_since or now
+                if not is_away or now - self._failing_since > patience:
                     raise
             connection.close()
             time.sleep(min(pause, 1.0) if self.stop.is_set() else pause)

@@ -500,10 +500,11 @@ def test_a_program_that_runs_out_of_credits_pauses_and_goes_on_after_a_top_up(st
     cost = {number: (place % 3 + 1) * RATE for place, number in enumerate(shop.numbers)}
     total = sum(cost.values(), ZERO)
     assert total == 399 * RATE
-    stack.web(workers=1)
-    stack.worker()
-    stack.worker()
     stack.beat()
+    with ThreadPoolExecutor() as pool:  # none need wait for another
+        starts = [pool.submit(stack.web, workers=1), pool.submit(stack.worker), pool.submit(stack.worker)]
+    for start in starts:
+        start.result()
     gateway.script("mora-sms", hold())
     program_id = launch(shop, "x" * 100 + "{{ $contact.firstName }}")
     gateway.journal.wait_for_count(2 * SENDERS, outcome="held", seconds=30)  # more than one worker could call
@@ -538,12 +539,12 @@ def test_a_program_that_runs_out_of_credits_pauses_and_goes_on_after_a_top_up(st
     assert sum(entry["amount"] for entry in charges) == -total
 
 
-# Whoever writes row 3000 of a program waits for an advisory lock there.
-WAIT_AT_ROW_3000 = """
-CREATE FUNCTION wait_at_row_3000() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN PERFORM pg_advisory_xact_lock(3000); RETURN NEW; END';
-CREATE TRIGGER wait_at_row_3000 BEFORE INSERT ON outbox_message FOR EACH ROW
-    WHEN (NEW.row_number = 3000) EXECUTE FUNCTION wait_at_row_3000();
+# Whoever writes row 2500 of a program waits for an advisory lock there.
+WAIT_AT_ROW_2500 = """
+CREATE FUNCTION wait_at_row_2500() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_advisory_xact_lock(2500); RETURN NEW; END';
+CREATE TRIGGER wait_at_row_2500 BEFORE INSERT ON outbox_message FOR EACH ROW
+    WHEN (NEW.row_number = 2500) EXECUTE FUNCTION wait_at_row_2500();
 """
 
 
@@ -553,7 +554,7 @@ def wait_until_the_job_is_free(stack: Stack) -> None:
 
 
 def test_a_program_whose_writers_are_killed_reaches_each_contact_once(stack: Stack, gateway: Gateway):
-    count = 5000
+    count = 3000
     shop = open_shop(stack, contacts=count, credits=count * RATE)
     stack.web(workers=1)
     program_id = launch(shop)
@@ -570,14 +571,14 @@ def test_a_program_whose_writers_are_killed_reaches_each_contact_once(stack: Sta
 
     # The second when a part of its second batch is written.
     with psycopg.connect(database_url(stack.database)) as connection:
-        connection.execute(WAIT_AT_ROW_3000)
-    with locked(stack, "SELECT pg_advisory_xact_lock(3000)"):
+        connection.execute(WAIT_AT_ROW_2500)
+    with locked(stack, "SELECT pg_advisory_xact_lock(2500)"):
         writer = stack.manage_start("drain_outbox")
         wait_for_waiters(stack, 1)
         writer.kill()
     wait_until_nobody_is_in_a_transaction(stack)
     written = look(stack, program_id)["progress"]["total"]
-    assert 0 < written < 3000
+    assert 0 < written < 2500
     assert len(stack.rows()) == written
     assert gateway.journal.entries == []
     wait_until_the_job_is_free(stack)

@@ -505,3 +505,23 @@ def test_a_slow_last_call_does_not_keep_the_next_drain_from_starting(
         other.join(20)
     slow.refresh_from_db()
     assert slow.status == Status.SENT
+
+
+def test_a_process_that_was_frozen_while_it_wrote_tries_again(
+    queue: Queue, first: OrganizationApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps far longer than it is patient, and finds its session gone: that is its first failure, not its last."""
+    queue()
+    finish, monotonic, slept = claims.finish, time.monotonic, [0.0]
+
+    def frozen(results: Any) -> dict[str, int]:
+        if not slept[0]:
+            slept[0] = 10 * dispatch._WRITE_PATIENCE
+            raise OperationalError("terminating connection due to idle-in-transaction timeout")
+        return finish(results)
+
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + slept[0])
+    monkeypatch.setattr(claims, "finish", frozen)
+    monkeypatch.setattr(dispatch.connection, "close", lambda: None)  # this test's transaction lives in it
+    Drain().run()
+    assert statuses() == {"sent": 1}
