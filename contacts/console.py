@@ -77,12 +77,13 @@ class ContactsAdmin(TenantAdmin):
             kind = self.opts.verbose_name
             context = {"title": f"Delete {kind}?", "original": obj, "told": told, "is_wide": reach(request).is_wide}
             return self.page(request, "contacts/delete.html", context)
-        name = str(obj)
+        name, pk = str(obj), obj.pk
         try:
             do(obj)
         except LinkitError:  # somebody else was faster
             return self.missing(request, object_id)
-        self.note(request, obj, "Deleted.", flag=DELETION, name=name)
+        obj.pk = pk  # which Django has taken from a row that is gone
+        self.note(request, obj, "Deleted.", flag=DELETION)
         self.message_user(request, f"“{name}” is deleted.")
         return self.to_page("changelist")
 
@@ -125,32 +126,37 @@ class AudienceFilter(admin.SimpleListFilter):
         return queryset.filter(audiencemember__audience=chosen) if chosen else queryset.none()
 
 
-def find_contacts(request: HttpRequest, contacts: QuerySet[Contact], typed: str) -> QuerySet[Contact]:
-    """Return those of `contacts` that a search finds, without looking at each of a million where that can be helped."""
+def find_contacts(
+    request: HttpRequest, contacts: QuerySet[Contact], typed: str, *, is_first_of: bool = False
+) -> QuerySet[Contact]:
+    """Return those of `contacts` that a search finds, without looking at each of a million where that can be helped.
+
+    With `is_first_of` the latest are enough, as many as a list shows.
+    """
     words = search.terms(typed)
     if not words:
         return contacts
-    found = _ask_the_index(request, words) if connection.vendor == "postgresql" else None
-    # Words that many have: going through the list soon finds a page of them.
-    return search.matching(contacts, typed) if found is None else contacts.filter(pk__in=found)
-
-
-def _ask_the_index(request: HttpRequest, words: Sequence[str]) -> list[UUID] | None:
-    """Return all contacts in reach that have the words; None when they, or the organizations, are too many."""
-    within = reach(request).organizations()
-    if chosen := as_uuid(request.GET.get(OrganizationFilter.parameter_name, "")):
-        within = within.filter(pk=chosen)
-    organizations = list(within.order_by().values_list("pk", flat=True)[: _ORGANIZATIONS_SEARCHED + 1])
-    if len(organizations) > _ORGANIZATIONS_SEARCHED:
-        return None
+    organizations = _searched(request) if connection.vendor == "postgresql" else []
     found: list[UUID] = []
     for organization_id in organizations:
         found += search.find(
             organization_id=organization_id, words=words, order=["-created_at", "-pk"], start=0, stop=COUNT_CAP + 1
         ).ids
         if len(found) > COUNT_CAP:
-            return None
-    return found
+            break
+    if organizations and (len(found) <= COUNT_CAP or (is_first_of and len(organizations) == 1)):
+        return contacts.filter(pk__in=found)
+    # Words that many have: going through the list soon finds a page of them.
+    return search.matching(contacts, typed)
+
+
+def _searched(request: HttpRequest) -> list[UUID]:
+    """Return the organizations to ask the index about, one by one; none when they are too many."""
+    within = reach(request).organizations()
+    if chosen := as_uuid(request.GET.get(OrganizationFilter.parameter_name, "")):
+        within = within.filter(pk=chosen)
+    found = list(within.order_by().values_list("pk", flat=True)[: _ORGANIZATIONS_SEARCHED + 1])
+    return found if len(found) <= _ORGANIZATIONS_SEARCHED else []
 
 
 def dress(contacts: Iterable[Contact]) -> None:

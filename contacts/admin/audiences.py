@@ -42,7 +42,7 @@ class AudienceAdmin(ContactsAdmin):
     empty_message = (
         "No audience. Choose contacts in their list and put them into one there, or add one and fill it later."
     )
-    list_display = ["shown_name", "organization", "contacts", "about", "added"]
+    list_display = ["shown_name", "organization", "members", "about", "added"]
     list_filter = [OrganizationFilter]
     search_fields = ["name"]
     sortable_by = ()
@@ -55,7 +55,7 @@ class AudienceAdmin(ContactsAdmin):
         return format_html("<bdi>{}</bdi>", audience.name)
 
     @admin.display(description="Contacts")
-    def contacts(self, audience: Audience) -> SafeString:
+    def members(self, audience: Audience) -> SafeString:
         url = f"{reverse('admin:contacts_contact_changelist')}?audience={audience.pk}"
         return format_html('<a href="{}"><bdi dir="ltr">{}</bdi></a>', url, f"{audience.size:,}")  # type: ignore[attr-defined]
 

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import ADDITION, DELETION
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -30,6 +31,7 @@ from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, reach
 
 _MOST_AT_ONCE = audiences.MAX_IDS
+_OF_A_PLAIN_SEARCH = {"q", "p", "e", OrganizationFilter.parameter_name}
 
 
 class ContactList(ChangeList):
@@ -64,7 +66,15 @@ class ContactAdmin(SheetsAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        return find_contacts(request, queryset, search_term), False
+        # A list that nothing else narrows or sorts; what is exported or chosen is all that match.
+        is_list = request.method == "GET" and request.path == reverse("admin:contacts_contact_changelist")
+        is_first_of = is_list and not set(request.GET) - _OF_A_PLAIN_SEARCH
+        return find_contacts(request, queryset, search_term, is_first_of=is_first_of), False
+
+    def note(self, request: HttpRequest, obj: Model, message: str, *, flag: int = CHANGE, name: str = "") -> None:
+        # The audit trail outlives a person's wish to be forgotten.
+        own = str(obj.pk) if isinstance(obj, Contact) else name
+        super().note(request, obj, message, flag=flag, name=own)
 
     # --- columns ---
 
@@ -184,12 +194,12 @@ class ContactAdmin(SheetsAdmin):
         if chosen is None:
             return None
         organization, ids = chosen
-        if "confirmed" not in request.POST:
+        if request.POST.get("confirmed") != str(len(ids)):  # also when a list has got longer since the question
             context = {"title": "Delete contacts?", "label": "Yes, delete", "is_danger": True}
             return self._ask(request, organization, ids, action="delete_chosen", context=context)
         count = services.delete_all(contacts=Contact.objects.filter(organization=organization, pk__in=ids))
         told = f"{count:,} contact{'' if count == 1 else 's'}"
-        self.note(request, organization, f"Deleted {told}.", flag=DELETION)
+        self.note(request, organization, f"Deleted {told}.")
         self.message_user(request, f"{told} deleted.", messages.SUCCESS)
         return None
 

@@ -169,15 +169,15 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
         organization = self._organization_of(request, ticket)
         if ticket is None or organization is None:
             return self._gone(request)
-        storage = self.get_tmp_storage_class()(name=ticket.upload)
+        storage, columns = self.get_tmp_storage_class()(name=ticket.upload), columns_of(organization)
         try:
-            sheet = sheets.read(storage.read(), columns_of(organization), Overrides(**ticket.options))
+            sheet = sheets.read(storage.read(), columns, Overrides(**ticket.options))
         except Missing:
             return self._gone(request)
         except UnreadableFile as problem:  # its columns have changed meanwhile
             self.message_user(request, problem.message, messages.ERROR)
             return self.to_page("import")
-        resource = ContactResource(organization=organization, columns=columns_of(organization))
+        resource = ContactResource(organization=organization, columns=columns)
         if request.method != "POST":
             result = resource.load(sheet, is_dry_run=True)
             return self._preview(request, ticket, resource, sheet, result)
