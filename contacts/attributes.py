@@ -39,11 +39,11 @@ class InvalidValue(InvalidInput):
 
 
 class AttributeExists(Conflict):
-    reason = "attribute_exists"
+    """The organization has an attribute of this name."""
 
 
 class TooManyAttributes(Conflict):
-    reason = "too_many_attributes"
+    """The organization has as many attributes as it may."""
 
 
 # --- attributes ---------------------------------------------------------------------------------------------------

@@ -23,13 +23,9 @@ class SenderIdNotFoundError(Missing):
 class SenderIdNotActiveError(InvalidInput):
     """The sender ID is switched off, or nothing can send under it."""
 
-    reason = "sender_id_not_active"
-
 
 class SenderIdNotAccessibleError(InvalidInput):
     """The sender ID belongs to another organization. It is the one thing of theirs that we admit is there."""
-
-    reason = "sender_id_not_accessible"
 
 
 class ContactNotFoundError(Missing):
@@ -38,8 +34,6 @@ class ContactNotFoundError(Missing):
 
 class MissingVariables(InvalidInput):
     """The template uses what the contact does not have."""
-
-    reason = "template_variable_missing"
 
 
 def send(
