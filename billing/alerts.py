@@ -25,10 +25,12 @@ def send_due() -> int:
     """Write to the administrators of each organization that has newly fallen below a threshold. Returns how many mails.
 
     The alert is marked before the mail goes, so that two processes do not both write; one that could not be mailed is
-    unmarked and tried again.
+    unmarked and tried again. A process that dies in between has told nobody, and the banner is all there is.
     """
     crossed: dict[UUID, list[BalanceAlert]] = defaultdict(list)
-    due = BalanceAlert.objects.filter(alerted_at=None, account__balance__lt=F("threshold"))
+    due = BalanceAlert.objects.filter(
+        alerted_at=None, account__balance__lt=F("threshold"), account__organization__is_active=True
+    )
     for alert in due.order_by("threshold"):
         if BalanceAlert.objects.filter(pk=alert.pk, alerted_at=None).update(alerted_at=clock.now()):
             crossed[alert.account_id].append(alert)

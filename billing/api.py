@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 from billing import ledger
 from billing.fields import CreditsField
 from billing.models import CreditTransaction, Kind
+from linkit import days
 from linkit.models import Organization
 from linkit.pagination import ContactPagination
 from linkit.permissions import organization_of
@@ -92,8 +93,7 @@ class DayFilter(django_filters.CharFilter):
             # A `+` of an offset that was not escaped comes as a blank.
             moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
             return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
-        day = date.fromisoformat(text) + timedelta(days=self.is_end)
-        return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+        return (days.end if self.is_end else days.begin)(date.fromisoformat(text), zone)
 
 
 class TransactionFilter(django_filters.FilterSet):

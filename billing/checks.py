@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ValidationError
 
 from billing.models import BalanceAlert, Rate
@@ -22,3 +22,12 @@ def amounts_are_credits(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         except ValidationError as error:
             found.append(Error(f"{name}: {amount} is no amount of credits. {error.messages[0]}", id="billing.E001"))
     return found
+
+
+@register()
+def holds_outlive_calls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """`billing.W001`: a hold that is given back while its message is under way would never be charged."""
+    if max(settings.OUTBOX_LEASE, settings.DIRECT_SEND_DEADLINE) >= settings.CREDIT_HOLD_LIFETIME:
+        words = "CREDIT_HOLD_HOURS is shorter than a message may be under way: it would be sent and not be charged."
+        return [Warning(words, id="billing.W001")]
+    return []

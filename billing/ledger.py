@@ -6,29 +6,36 @@ is what decides: whoever finds it gone, late or twice, moves nothing.
 
 from __future__ import annotations
 
+import enum
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
-from django.db.models import F, Sum
+from django.db.models import QuerySet, Sum
 
+from billing import signals
 from billing.models import MAX_AMOUNT, PLACES, BalanceAlert, CreditAccount, CreditTransaction, Hold, Kind
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, LinkitError
 from linkit.models import Organization, User
 
 _BATCH = 500
+_LONGEST_DESCRIPTION = 200
+
+logger = logging.getLogger(__name__)
 # A charge is one statement: the account's row is locked for as long as it takes, whatever the client does meanwhile.
 # The ledger's ids and times are given behind that lock, so they are in the order of the balances.
 _CAPTURE = """
-WITH gone AS (
-    DELETE FROM billing_hold WHERE reference = ANY(%(references)s) AND account_id = %(account)s
+WITH wanted AS MATERIALIZED (
+    SELECT reference FROM billing_hold WHERE reference = ANY(%(references)s) AND account_id = %(account)s
+    ORDER BY reference FOR UPDATE
+), gone AS (
+    DELETE FROM billing_hold WHERE reference IN (SELECT reference FROM wanted)
     RETURNING reference, amount, program_id, description
 ), charged AS (
     UPDATE billing_creditaccount
@@ -43,22 +50,6 @@ SELECT reference, %(account)s, 'sms_charge', -amount, before - sum(amount) OVER 
     description, clock_timestamp()
 FROM gone, charged ORDER BY reference
 RETURNING reference
-"""
-# The same for one: half the work to execute, and a plan that fits every reference.
-_CAPTURE_ONE = """
-WITH gone AS (
-    DELETE FROM billing_hold WHERE reference = %s AND account_id = %s
-    RETURNING reference, account_id, amount, program_id, description
-), charged AS (
-    UPDATE billing_creditaccount
-    SET balance = balance - amount, held = held - amount, updated_at = clock_timestamp()
-    FROM gone WHERE organization_id = gone.account_id
-    RETURNING balance
-)
-INSERT INTO billing_credittransaction
-    (reference, account_id, kind, amount, balance_after, program_id, description, created_at)
-SELECT reference, account_id, 'sms_charge', -amount, balance, program_id, description, clock_timestamp()
-FROM gone, charged
 """
 
 
@@ -82,10 +73,25 @@ class Wanted:
     description: str = ""
 
 
-def has_credits(organization_ids: Collection[UUID]) -> set[UUID]:
-    """Return those of these organizations that have anything available. A hold decides; this only looks."""
-    accounts = CreditAccount.objects.filter(pk__in=organization_ids, balance__gt=F("held"))
-    return set(accounts.values_list("pk", flat=True))
+class Credits(enum.Enum):
+    """Whether an organization could be charged for a next message."""
+
+    AVAILABLE = enum.auto()
+    HELD = enum.auto()  # there are some, and messages under way hold them all: that may pass
+    NONE = enum.auto()
+
+
+def look(organization_ids: Collection[UUID]) -> dict[UUID, Credits]:
+    """Return how these organizations stand at the moment. A hold decides; this only looks."""
+    found = dict.fromkeys(organization_ids, Credits.NONE)
+    for account in CreditAccount.objects.filter(pk__in=organization_ids, balance__gt=0):
+        found[account.pk] = Credits.AVAILABLE if account.available > 0 else Credits.HELD
+    return found
+
+
+def has_credits(organization: Organization) -> bool:
+    """Whether anything is available. A hold decides; this only looks."""
+    return look([organization.pk])[organization.pk] is Credits.AVAILABLE
 
 
 def hold(account_id: UUID, wanted: Sequence[Wanted]) -> set[UUID]:
@@ -97,14 +103,19 @@ def hold(account_id: UUID, wanted: Sequence[Wanted]) -> set[UUID]:
     account = _locked(account_id)
     if account is None:
         return set()
+    held = set(Hold.objects.filter(pk__in=[each.reference for each in wanted]).values_list("pk", flat=True))
     granted = []
     for each in wanted:
         if account.available <= 0:
             break
+        if each.reference in held:
+            # Nothing of ours leaves one. Should it be there all the same, others must not wait for it.
+            logger.error("Credits for %s are held already; it is not sent.", each.reference)
+            continue
         granted.append(each)
         account.held += each.amount
     if granted:
-        account.save(update_fields=["held"])
+        account.save(update_fields=["held", "updated_at"])
         Hold.objects.bulk_create([Hold(account_id=account_id, **vars(each)) for each in granted])
     return {each.reference for each in granted}
 
@@ -112,19 +123,19 @@ def hold(account_id: UUID, wanted: Sequence[Wanted]) -> set[UUID]:
 def capture(account_id: UUID, references: Collection[UUID]) -> set[UUID]:
     """Charge what is held for these references. Returns those that were: of a hold that is gone nothing is charged.
 
-    Make it the last statement of a transaction: it locks the account.
+    Call it late in a transaction: it locks the account to the end of it.
     """
     if connection.vendor == "postgresql":
-        if len(references) == 1:
-            with _server_bound() as cursor:
-                cursor.execute(_CAPTURE_ONE, [*references, account_id])
-                return set(references) if cursor.rowcount else set()
         with connection.cursor() as cursor:
+            if len(references) == 1:
+                (reference,) = references
+                cursor.execute("SELECT billing_capture(%s, %s)", [reference, account_id])  # migration 0003
+                return {reference} if cursor.fetchone()[0] else set()
             cursor.execute(_CAPTURE, {"references": list(references), "account": account_id})
             return {reference for (reference,) in cursor.fetchall()}
     # SQLite has one writer at a time, and no statement that deletes, updates and inserts.
     with transaction.atomic():
-        holds, account = _take(account_id, references)
+        holds, account = _take(Hold.objects.filter(pk__in=references), account_id)
         for each in holds:
             assert account is not None
             _enter(
@@ -138,27 +149,16 @@ def capture(account_id: UUID, references: Collection[UUID]) -> set[UUID]:
     return {each.reference for each in holds}
 
 
-def _server_bound() -> CursorWrapper:
-    """Return a cursor whose statements PostgreSQL may keep, planned, where the option `prepare_threshold` allows it.
-
-    Django's own writes the values into the statement, so that each is read and planned anew.
-    """
-    connection.ensure_connection()
-    cursor: Any = psycopg.Cursor(connection.connection)
-    return connection.make_debug_cursor(cursor) if connection.queries_logged else connection.make_cursor(cursor)
-
-
 def release(account_id: UUID, references: Collection[UUID]) -> int:
     """Give back what is held for these references, in a transaction. Final. Returns how many there were."""
     with transaction.atomic():
-        holds, _ = _take(account_id, references)
+        holds, _ = _take(Hold.objects.filter(pk__in=references), account_id)
     return len(holds)
 
 
-def _take(account_id: UUID, references: Collection[UUID]) -> tuple[list[Hold], CreditAccount | None]:
-    """Remove these holds, in the caller's transaction. Returns those that were there, and the locked account."""
-    rows = Hold.objects.select_for_update().filter(pk__in=references, account=account_id).order_by("pk")
-    holds = list(rows)
+def _take(wanted: QuerySet[Hold], account_id: UUID) -> tuple[list[Hold], CreditAccount | None]:
+    """Remove these holds of an account, in the caller's transaction. Returns them, and the account, locked."""
+    holds = list(wanted.select_for_update().filter(account=account_id).order_by("pk"))
     if not holds:
         return [], None
     Hold.objects.filter(pk__in=[each.pk for each in holds]).delete()
@@ -187,7 +187,10 @@ def release_expired() -> int:
         for account_id, reference in found:
             by_account.setdefault(account_id, []).append(reference)
         for account_id, references in by_account.items():
-            released += release(account_id, references)
+            with transaction.atomic():
+                # Once more by time: of one reference there may be a younger hold by now.
+                holds, _ = _take(overdue.filter(pk__in=references), account_id)
+            released += len(holds)
         if len(found) < _BATCH:
             return released
 
@@ -238,16 +241,22 @@ def _move(
         raise InvalidInput(
             f"At most {MAX_AMOUNT:,.0f} credits at once; nothing was changed.", fields={"amount": ["Too large."]}
         )
+    if len(description) > _LONGEST_DESCRIPTION:
+        raise InvalidInput(
+            f"A description has at most {_LONGEST_DESCRIPTION} characters; nothing was changed.",
+            fields={"description": ["Too long."]},
+        )
     if amount != round(amount, PLACES):
         raise InvalidInput(
             f"Credits have at most {PLACES} decimal places; nothing was changed.", fields={"amount": ["Too fine."]}
         )
-    open_account(organization)
     with transaction.atomic():
+        open_account(organization)
         account = _locked(organization.pk)
         assert account is not None
         if reference is not None and (first := CreditTransaction.objects.filter(reference=reference).first()):
-            if (first.account_id, first.amount) != (account.pk, amount):
+            is_top_up = first.kind != Kind.ADJUSTMENT
+            if (first.account_id, first.amount, is_top_up) != (account.pk, amount, kind is Kind.CREDIT_ADD):
                 raise Conflict("This reference named another movement; nothing was changed.", reason="reference_used")
             return first
         if abs(account.balance + amount) > 10 * MAX_AMOUNT:
@@ -264,6 +273,8 @@ def _move(
         )
         # Once above a threshold again, falling below it is news again.
         BalanceAlert.objects.filter(account=account, threshold__lte=entry.balance_after).update(alerted_at=None)
+        if amount > 0:
+            signals.credits_added.send(CreditAccount, organization=organization)
     return entry
 
 

@@ -83,7 +83,7 @@ class Kind(models.TextChoices):
 
 
 class CreditTransaction(models.Model):
-    """One line of the ledger: written once. PostgreSQL itself refuses to change or delete one (migration 0001)."""
+    """One line of the ledger: written once. PostgreSQL itself refuses to change or delete one (migration 0002)."""
 
     # Of an SMS its id in the SMS log, so that nothing can charge it twice.
     reference = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)

@@ -65,7 +65,6 @@ class ContactsView(GenericAPIView[Contact]):
         "updatedAt": "updated_at",
         "firstName": "first_name",
         "lastName": "last_name",
-        "primaryPhone": "primary_phone",
     }
     default_sort = "-createdAt"
 

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from contacts import attributes, audiences
 from contacts.api import CONTACT_EXAMPLE, TAG
-from contacts.models import Audience, Contact
+from contacts.models import Audience, AudienceMember, Contact
 from contacts.paths import path_id
 from contacts.serializers import (
     AddedSerializer,
@@ -25,7 +25,7 @@ from contacts.serializers import (
     NewAudienceSerializer,
     RemovedSerializer,
 )
-from linkit.pagination import ContactPagination
+from linkit.pagination import ContactPagination, count_up_to_cap
 from linkit.permissions import Scope, caller_of, organization_of
 from linkit.schema import contact_errors, example
 
@@ -142,10 +142,19 @@ class AudienceView(APIView):
         return Response(status=204)
 
 
+class MemberPagination(ContactPagination):
+    """Pages of the contacts behind members. Only members are counted: deleting a contact takes it off all lists."""
+
+    def fetch(self, queryset: QuerySet[AudienceMember], start: int, stop: int) -> tuple[list[Contact], int]:
+        ids = list(queryset.order_by("contact_id").values_list("contact_id", flat=True)[start:stop])
+        contacts = Contact.objects.live().in_bulk(ids)
+        return [contacts[pk] for pk in ids if pk in contacts], count_up_to_cap(queryset)
+
+
 class AudienceContactsView(GenericAPIView[Contact]):
     queryset = Contact.objects.none()  # for the schema; `get` scopes its own
     serializer_class = ContactSerializer
-    pagination_class = ContactPagination
+    pagination_class = MemberPagination
     required_scopes = {"POST": Scope.CONTACTS, "DELETE": Scope.CONTACTS}
 
     @extend_schema(
@@ -156,9 +165,11 @@ class AudienceContactsView(GenericAPIView[Contact]):
         examples=[example(CONTACT_EXAMPLE, status=200)],
     )
     def get(self, request: Request, audience_id: str) -> Response:
-        rows = self.paginate_queryset(audiences.contacts_of(_audience(request, audience_id)))
+        pages = MemberPagination()
+        members = AudienceMember.objects.filter(audience=_audience(request, audience_id))
+        rows = pages.paginate_queryset(members, request, self)
         context = {"attributes": attributes.live(organization_of(request))}
-        return self.get_paginated_response(ContactSerializer(rows, many=True, context=context).data)
+        return pages.get_paginated_response(ContactSerializer(rows, many=True, context=context).data)
 
     @extend_schema(
         operation_id="audience_contacts_add",

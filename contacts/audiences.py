@@ -7,20 +7,21 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from django.db.models.functions import Now
 
-from contacts.models import Audience, AudienceMember, Contact
+from contacts.models import Audience, AudienceMember, Contact, SmsProgram
 from contacts.turns import take_turn
 from linkit.errors import Conflict, InvalidInput, Missing, TooLarge
 from linkit.models import Organization, User
+from outbox.bulk.models import JobStatus
 
 MAX_IDS = 10_000  # contacts named in one call
 _NAMED = 5  # of those that are not there
 
 
 class AudienceExists(Conflict):
-    reason = "audience_exists"
+    """The organization has an audience of this name."""
 
 
 def find(*, organization: Organization, audience_id: UUID) -> Audience:
@@ -36,10 +37,6 @@ def counts(audiences: Collection[Audience]) -> dict[UUID, int]:
     members = AudienceMember.objects.filter(audience__in=audiences).order_by()
     found = dict(members.values_list("audience_id").annotate(Count("pk")))
     return {audience.pk: found.get(audience.pk, 0) for audience in audiences}
-
-
-def contacts_of(audience: Audience) -> QuerySet[Contact]:
-    return Contact.objects.live().filter(audiencemember__audience=audience)
 
 
 def create(
@@ -60,7 +57,7 @@ def create(
                 add(audience=audience, contact_ids=contact_ids)
     except IntegrityError:
         raise _exists(name) from None
-    audience.refresh_from_db(fields=["created_at"])
+    audience.refresh_from_db(fields=["created_at", "updated_at"])
     return audience
 
 
@@ -77,9 +74,12 @@ def change(*, audience: Audience, name: str | None = None, description: str | No
 
 
 def delete(*, audience: Audience) -> None:
-    """Delete the list. Its contacts stay."""
+    """Delete the list. Its contacts stay. Raises `Conflict` while a program that goes to it is being queued."""
     with transaction.atomic():
         take_turn(audience.organization)  # or somebody puts one more contact on it meanwhile
+        list(Audience.objects.select_for_update().filter(pk=audience.pk).values_list("pk"))
+        if SmsProgram.objects.filter(audience=audience.pk, job__status=JobStatus.CHECKING).exists():
+            raise Conflict("A program is just being queued for this audience; delete it in a moment.")
         Audience.objects.filter(pk=audience.pk).delete()
 
 

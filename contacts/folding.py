@@ -93,8 +93,11 @@ def pieces_of_term(term: str) -> list[str]:
 
 
 def _coded(piece: str) -> str:
-    """Return a piece in ASCII letters and digits. Two pieces may look the same: they only narrow a search down."""
-    if piece.isascii() and piece.isalnum():
-        return piece
-    # With a zero in front, for a zero is in every number: no letter is found more often than it is there.
-    return "".join(c if c.isascii() and c.isalnum() else f"0x{ord(c):x}" for c in piece)
+    """Return a piece in ASCII letters and digits. Two may look the same: pieces only narrow a search down."""
+    if not (piece.isascii() and piece.isalnum()):
+        # With a zero in front, for a zero is in every number: no letter is found more often than it is there.
+        coded = "".join(c if c.isascii() and c.isalnum() else f"0x{ord(c):x}" for c in piece)
+    else:
+        coded = piece
+    # Trigrams know no capitals: those of Arabic would be found with the small ones of Latin.
+    return f"1{coded}" if "A" <= piece[0] <= "Z" else coded

@@ -97,7 +97,7 @@ class Contact(TimestampedModel):
                 name="contact_phone_once",
             ),
         ]
-        # And `contact_search`, on PostgreSQL only: migration 0002 has what it and the first of these hold there.
+        # On PostgreSQL these hold `search_text` too, and there is another, `contact_search`: see migration 0002.
         indexes = [
             # The list of one organization, newest first, by a walk backwards: new contacts come at the end, where they
             # fill pages.
@@ -106,7 +106,7 @@ class Contact(TimestampedModel):
                 condition=Q(deleted_at__isnull=True),
                 name="contact_by_organization",
             ),
-            # The same list in the other orders that the API offers; that by phone has the constraint's.
+            # The same list in the other orders that the API offers.
             models.Index(
                 fields=["organization", "updated_at", "id"],
                 condition=Q(deleted_at__isnull=True),

@@ -109,7 +109,8 @@ class ProgramFieldsSerializer(serializers.Serializer[Any]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("audience_id") and attrs.get("contact_ids"):
             raise serializers.ValidationError({"contactIds": "Give an audience or contacts, not both."})
-        if not (self.partial or attrs.get("audience_id") or attrs.get("contact_ids")):
+        named = {"audience_id", "contact_ids"} & set(attrs)
+        if (named or not self.partial) and not any(attrs.get(name) for name in named):
             raise serializers.ValidationError({"audienceId": "Say whom it goes to: an audience or contacts."})
         return attrs
 
@@ -137,7 +138,6 @@ _PROGRAM = {
 _SENDER_ERRORS: dict[str, tuple[int, str]] = {
     "SenderIdNotFoundError": (404, "There is no such sender ID; nothing was sent."),
     "SenderIdNotActiveError": (400, "This sender ID is not active; nothing was sent."),
-    "SenderIdNotAccessibleError": (400, "This sender ID is not available to your organization; nothing was sent."),
 }
 
 
@@ -259,7 +259,9 @@ class LaunchView(_StepView):
         examples=[example({**_PROGRAM, "status": "pending", "failures": []}, status=200)],
     )
     def post(self, request: Request, program_id: str) -> Response:
-        return Response(FullProgramSerializer(programs.launch(program=_program(request, program_id))).data)
+        caller, program = caller_of(request), _program(request, program_id)
+        launched = programs.launch(program=program, token=caller.token, user=caller.user)
+        return Response(FullProgramSerializer(launched).data)
 
 
 class CancelView(_StepView):

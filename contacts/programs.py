@@ -23,6 +23,7 @@ from outbox.bulk.checking import Batch
 from outbox.bulk.models import LIVE, BulkJob, JobStatus
 from outbox.bulk.rows import RowError, ValidRow
 from outbox.bulk.writing import RowWriter
+from outbox.models import Message
 from sms_providers import text as sms_text
 from sms_providers.models import SANDBOX
 
@@ -88,8 +89,10 @@ def delete(*, program: SmsProgram) -> None:
         current.delete()
 
 
-def launch(*, program: SmsProgram) -> SmsProgram:
+def launch(*, program: SmsProgram, token: Token | None = None, user: User | None = None) -> SmsProgram:
     """Queue the draft for all its contacts, as they are now. They are written to the outbox by a worker.
+
+    `token` and `user` say who launches it.
 
     Raises `Conflict` when it is no draft any more, the errors of the sender ID, `InsufficientCreditsError` when
     nothing is available, and `InvalidInput` when it has nobody to go to.
@@ -98,17 +101,20 @@ def launch(*, program: SmsProgram) -> SmsProgram:
         current = _locked_draft(program)
         organization = current.organization
         route = single.gateway(single.usable_sender(organization, current.sender_id))
+        if current.audience_id:
+            # It stays until the messages are written: `audiences.delete` looks once it has this lock.
+            list(Audience.objects.select_for_update(no_key=True).filter(pk=current.audience_id).values_list("pk"))
         if not recipients(current).exists():
             raise InvalidInput("There is no contact to send to; nothing was sent.", reason="no_contacts")
-        if not current.is_test and not ledger.has_credits([organization.pk]):
+        if not current.is_test and not ledger.has_credits(organization):
             raise InsufficientCreditsError
         job = BulkJob.objects.create(
             organization=organization,
             is_test=current.is_test,
             app=None if current.is_test else route.app,
             provider_slug=SANDBOX if current.is_test else route.slug,
-            token=current.token,
-            user=current.created_by,
+            token=token,
+            user=user,
             program_id=current.pk,
             filename=current.name,
             size=0,
@@ -222,7 +228,7 @@ def write(job: BulkJob, stop: threading.Event) -> None:
     """
     program = SmsProgram.objects.select_related("audience", "sender").get(job=job)
     writer = RowWriter(job)
-    for contacts, batch in _batches(program, first=job.read_until + 1):
+    for contacts, batch in _batches(program, job):
         with transaction.atomic():
             splitting.write(job, writer, batch)
             SmsProgram.objects.filter(pk=program.pk).update(written_until=contacts[-1].pk)
@@ -235,18 +241,26 @@ def write(job: BulkJob, stop: threading.Event) -> None:
     splitting.conclude(job, {}, last_due_at=None, rate=job.max_per_second)
 
 
-def _batches(program: SmsProgram, *, first: int) -> Iterator[tuple[list[Contact], Batch]]:
+def _batches(program: SmsProgram, job: BulkJob) -> Iterator[tuple[list[Contact], Batch]]:
     template = rendering.compile_template(program.template)
     attributes = single.attribute_names(program.organization_id)
-    after = program.written_until
+    first, after = job.read_until + 1, program.written_until
     while True:
         rows = recipients(program) if after is None else recipients(program).filter(pk__gt=after)
         contacts = list(rows[:_BATCH])
         if not contacts:
             return
+        # A contact may get another's number while the program is written: nobody is texted twice for it.
+        phones = [contact.primary_phone for contact in contacts]
+        written = set(Message.objects.filter(job=job, recipient__in=phones).values_list("recipient", flat=True))
         valid: list[ValidRow] = []
         errors: list[RowError] = []
         for number, contact in enumerate(contacts, first):
+            if contact.primary_phone in written:
+                same = "Another contact had this number before."
+                errors.append(RowError(number, "mobile", contact.primary_phone, "", reason="same_number", message=same))
+                continue
+            written.add(contact.primary_phone)
             text = template.render(rendering.values_of(contact, attributes)).text
             try:
                 counted = sms_text.measure(text)

@@ -25,12 +25,14 @@ from linkit.pagination import COUNT_CAP, ContactPagination
 from linkit.permissions import organization_of
 
 LONGEST = 100  # characters of a search that are read
-_WINDOW = 50_000  # contacts that a first look reads, in some 10 ms
-_COMMON = 0.05  # the share of them from which on a word is counted on in the same way
-_FAR_WINDOW = 250_000
+_WINDOW = 20_000  # contacts of a first look
 _CAP = COUNT_CAP + 1
+_USUAL = 0.7  # of the newest
+_MIDDLE = 6  # letters of a name, four trigrams
+# What it costs, in µs: to read a contact from the index of lists; to find one by its trigrams, and to look at it then.
+_READ, _FIND, _VISIT = 0.3, 0.5, 1.5
 
-_TYPED_NUMBER = re.compile(r"\+?[\d().\-/]{7,}")
+_TYPED_NUMBER = re.compile(r"\+?(?:[().\-/ ]*\d){7,}[().\-/ ]*")
 _INDEXED = re.compile("[A-Za-z0-9]{3}")  # whatever the locale, this makes a trigram
 _NO_OTHER_PLAN = """
     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true),
@@ -40,14 +42,13 @@ _NO_OTHER_PLAN = """
 
 def terms(typed: str) -> list[str]:
     """Return the words to look for, as they stand in `Contact.search_text`; none for a search for nothing."""
-    words = dict.fromkeys(map(_as_stored, folding.folded(typed[:LONGEST]).split()))
-    return [word for word in words if not any(word in other for other in words if other != word)]
-
-
-def _as_stored(word: str) -> str:
-    if _TYPED_NUMBER.fullmatch(word):  # in one word, with dashes and brackets
-        word = re.sub(r"[().\-/]", "", word)
-    return f"00{word[1:]}" if word[0] == "+" and word[1:].isdecimal() else word
+    text = folding.folded(typed[:LONGEST])
+    if _TYPED_NUMBER.fullmatch(text):
+        text = re.sub(r"[().\-/]", "", text)
+    words = {f"00{word[1:]}" if word[0] == "+" and word[1:].isdecimal() else word for word in text.split()}
+    # A word that is in another says nothing; the longest is the rarest, as a rule, and the others are not looked for.
+    needed = {word for word in words if not any(word in other for other in words if other != word)}
+    return sorted(needed, key=lambda word: (-len(word), word))
 
 
 def matching(contacts: QuerySet[Contact], typed: str) -> QuerySet[Contact]:
@@ -87,45 +88,53 @@ class _Search:
         self.has_words = " AND ".join(["strpos(search_text, %s) > 0"] * len(words))
 
     def run(self) -> Found:
-        scanned, hits, newest = self.look()
+        scanned, hits, newest = self.look(_WINDOW)
         if scanned < _WINDOW:
-            return Found(newest if self.is_by_time else self.walk(), hits)
-        if hits < _COMMON * _WINDOW or self.count_far() < _CAP:
-            hits, ids = self.ask_the_index()
-            if hits < _CAP:
-                return Found(ids, hits)
+            return Found(newest if self.is_by_time else self.walk(), min(hits, _CAP))
+        share = max(hits, 1) / scanned
+        if window := self.cheaper_window(share):
+            scanned, hits, newest = self.look(window)
+            if scanned < window and hits < _CAP:
+                return Found(newest if self.is_by_time else self.walk(), hits)
         is_here = self.is_by_time and len(newest) == self.stop - self.start
+        if hits < _CAP:
+            hits, ids = self.ask_the_index(is_for_all=not is_here)
+            if hits < _CAP or not is_here:
+                return Found(ids, min(hits, _CAP))
         return Found(newest if is_here else self.walk(), _CAP)
 
-    def look(self) -> tuple[int, int, list[UUID]]:
-        """Return how many contacts a first look has read, how many of them match, and the page if it is among them."""
+    def look(self, window: int) -> tuple[int, int, list[UUID]]:
+        """Return how many of the newest contacts were read, how many of those match, and the page if it is there."""
         order = self.order if self.is_by_time else _sql_order(["-created_at", "-pk"])
         scanned, hits, ids = self.one(
             f"""
             SELECT count(*), count(*) FILTER (WHERE is_hit), (array_agg(id) FILTER (WHERE is_hit))[%s:%s]
             FROM (SELECT id, {self.has_words} AS is_hit FROM {self.contacts} ORDER BY {order} LIMIT %s) newest
             """,
-            [self.start + 1, self.stop, *self.words, *self.organization, _WINDOW],
+            [self.start + 1, self.stop, *self.words, *self.organization, window],
         )
         return scanned, hits, ids or []
 
-    def count_far(self) -> int:
-        """Return how many match among the newest, up to the cap, reading no further than that."""
-        (count,) = self.one(
-            f"""
-            SELECT count(*) FROM (
-                SELECT FROM (
-                    SELECT {self.has_words} AS is_hit FROM {self.contacts}
-                    ORDER BY {_sql_order(["-created_at", "-pk"])} LIMIT %s
-                ) newest WHERE is_hit LIMIT %s
-            ) hits
-            """,
-            [*self.words, *self.organization, _FAR_WINDOW, _CAP],
-        )
-        return int(count)
+    def cheaper_window(self, share: float) -> int:
+        """Return how many contacts to read to count up to the cap, or 0 where the index of trigrams costs less.
 
-    def ask_the_index(self) -> tuple[int, list[UUID]]:
-        """Return how many match, up to the cap, and, of any less, the page."""
+        `share` is that of the contacts that match, as far as we know.
+        """
+        own = self.estimate(f"SELECT FROM {self.contacts}", self.organization)
+        everybodys = self.estimate("SELECT FROM contacts_contact WHERE deleted_at IS NULL", [])
+        window = min(_CAP / share, own) * 1.2  # for the newest are not like all, and an estimate is one
+        # It looks at what it finds until it has enough, and also at what is other organizations'.
+        found = share * max(everybodys, own)
+        index = _FIND * found + _VISIT * min(found, _CAP * max(everybodys / own, 1))
+        return int(window) if _READ * window < index else 0
+
+    def estimate(self, statement: str, values: Sequence[Any]) -> int:
+        """Return how many rows PostgreSQL expects, without asking for them."""
+        (plan,) = self.one(f"EXPLAIN (FORMAT JSON) {statement}", values)
+        return max(int(plan[0]["Plan"]["Plan Rows"]), _WINDOW)
+
+    def ask_the_index(self, *, is_for_all: bool = False) -> tuple[int, list[UUID]]:
+        """Return how many match, up to the cap, and the page of those: of all when all are asked for."""
         conditions, values = self.indexed_conditions()
         columns = ", ".join(sorted({each.split()[0] for each in self.order.split(", ")}))
         with transaction.atomic():
@@ -138,7 +147,7 @@ class _Search:
                 SELECT count(*), (array_agg(id ORDER BY {self.order}))[%s:%s]
                 FROM (SELECT * FROM hits LIMIT %s) counted
                 """,
-                [*self.organization, *values, self.start + 1, self.stop, _CAP],
+                [*self.organization, *values, self.start + 1, self.stop, None if is_for_all else _CAP],
             )
             transaction.set_rollback(True)  # nothing was written, and an outer transaction gets its settings back
         return count, ids or []
@@ -148,16 +157,30 @@ class _Search:
 
         It would read itself from end to end for a pattern that has no trigram.
         """
+        usual = self.usual_words()
         conditions, values = [], []
         for word in self.words:
             if _INDEXED.search(word):
                 conditions.append("search_text LIKE %s")
-                values.append(f"%{_literal(word)}%")
+                values.append(f"%{_literal(_middle(word))}%")
             else:
-                found = folding.pieces_of_term(word)
-                conditions += [*["search_pieces LIKE %s"] * len(found), "strpos(search_text, %s) > 0"]
-                values += [*[f"% {piece}%" for piece in found], word]
+                found = [] if word in usual else folding.pieces_of_term(word)
+                conditions += ["search_pieces LIKE %s"] * len(found)
+                values += [f"% {piece}%" for piece in found]
+            conditions.append("strpos(search_text, %s) > 0")
+            values.append(word)
         return " AND ".join(conditions), values
+
+    def usual_words(self) -> set[str]:
+        """Return short words that most contacts have: beside a rarer one, reading the long lists of them is no help."""
+        short = [word for word in self.words if not _INDEXED.search(word)]
+        if len(self.words) == 1 or not short:
+            return set()
+        newest = f"SELECT search_text FROM {self.contacts} ORDER BY {_sql_order(['-created_at', '-pk'])} LIMIT %s"
+        counts = ", ".join(["count(*) FILTER (WHERE strpos(search_text, %s) > 0)"] * len(short))
+        found = self.one(f"SELECT {counts} FROM ({newest}) newest", [*short, *self.organization, _WINDOW])
+        usual = {word for word, count in zip(short, found, strict=True) if count > _USUAL * _WINDOW}
+        return usual if len(usual) < len(self.words) else set()
 
     def walk(self) -> list[UUID]:
         """Return the page, from an index that has the order."""
@@ -174,6 +197,14 @@ class _Search:
             cursor.execute(statement, values)
             row: tuple[Any, ...] = cursor.fetchone()
             return row
+
+
+def _middle(word: str) -> str:
+    """Return what the index is asked of a word: of a long one some trigrams find hardly more than all, and sooner."""
+    if len(word) <= _MIDDLE or not (word.isascii() and word.isalpha()):
+        return word
+    start = (len(word) - _MIDDLE) // 2
+    return word[start : start + _MIDDLE]
 
 
 def _sql_order(order: Sequence[str]) -> str:

@@ -35,8 +35,6 @@ Fields = Mapping[str, Any]
 class PhoneTaken(Conflict):
     """Another contact of the organization has this number."""
 
-    reason = "phone_taken"
-
 
 @dataclass(frozen=True)
 class Upserted:
@@ -66,7 +64,7 @@ def create(*, organization: Organization, fields: Fields) -> Contact:
 
 
 def change(*, contact: Contact, fields: Fields) -> Contact:
-    """Change what is in `fields` and return the contact as it is now.
+    """Change what is in `fields` and return the contact as it is now. Without a difference nothing is written.
 
     Raises `PhoneTaken`, and `Missing` once it is deleted.
     """
@@ -80,9 +78,10 @@ def change(*, contact: Contact, fields: Fields) -> Contact:
             found = rows.filter(pk=contact.pk).first()
             if found is None:
                 raise Missing("There is no such contact.")
-            current = found
+            current, former = found, _state(found)
             _set(current, fields)
-            current.save()
+            if _state(current) != former:
+                current.save()
     except IntegrityError:
         raise _taken(current) from None
     return current
@@ -153,7 +152,9 @@ def _write(organization: Organization, rows: Sequence[Fields]) -> tuple[int, Seq
 
 
 def _state(contact: Contact) -> tuple[Any, ...]:
-    return tuple(getattr(contact, name) for name in sorted(FIELDS))
+    values = contact.attribute_values
+    # As text: 1 and 1.0 are equal, and written differently.
+    return (str(values), *(getattr(contact, name) for name in sorted(FIELDS - {"attribute_values"})))
 
 
 def _set(contact: Contact, fields: Fields) -> None:

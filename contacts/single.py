@@ -58,10 +58,12 @@ def send(
         first = sending.find_first(organization.pk, idempotency_key, digest, is_test=is_test)
         if first is not None:
             return first[0]
-    sender = usable_sender(organization, sender_id)
+    sender = _active(SenderId.objects.filter(pk=sender_id).first())
+    if sender.organization_id not in (None, organization.pk):
+        raise SenderIdNotAccessibleError("This sender ID is not available to your organization; nothing was sent.")
     route = gateway(sender)
     contact = find_contact(organization, contact_id)
-    if not is_test and not ledger.has_credits([organization.pk]):
+    if not is_test and not ledger.has_credits(organization):
         raise InsufficientCreditsError
     rendered = rendering.render(template, values_for(contact))
     if rendered.missing:
@@ -83,14 +85,18 @@ def send(
 
 
 def usable_sender(organization: Organization, sender_id: UUID) -> SenderId:
-    """Return a sender ID that is active and shared or the organization's own. Raises the error that says why not."""
-    sender = SenderId.objects.filter(pk=sender_id).first()
+    """Return a sender ID that is active and shared or the organization's own. Raises the error that says why not.
+
+    Another organization's is not found: only the single SMS admits that it is there.
+    """
+    return _active(SenderId.objects.accessible_to(organization).filter(pk=sender_id).first())
+
+
+def _active(sender: SenderId | None) -> SenderId:
     if sender is None:
         raise SenderIdNotFoundError("There is no such sender ID; nothing was sent. GET /api/sender-ids/available.")
     if sender.status != SenderIdStatus.ACTIVE:
         raise SenderIdNotActiveError("This sender ID is not active; nothing was sent.")
-    if not SenderId.objects.accessible_to(organization).filter(pk=sender.pk).exists():
-        raise SenderIdNotAccessibleError("This sender ID is not available to your organization; nothing was sent.")
     return sender
 
 

@@ -118,6 +118,8 @@ class FullMessageSerializer(MessageSerializer):
 
     @extend_schema_field({"type": "object", "nullable": True, "additionalProperties": True})
     def get_response(self, message: Message) -> Any:
+        if message.log is None or message.log.is_lent:
+            return None
         return next((each.response for each in reversed(message.attempts) if each.response is not None), None)
 
     @extend_schema_field(AttemptSerializer(many=True))

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing import ledger
+from billing.ledger import Credits
 from linkit import clock
 from outbox import routing
 from outbox.bulk import counters
@@ -29,7 +30,9 @@ from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Outcome, Result
 from sms_providers.sending import Ending, Route
 
-_PAUSING = ("no_app", "insufficient_credits")  # what keeps all rows of a job from being sent
+# What keeps all rows of a job from being sent, and what to do about it.
+_PAUSING = {"no_app": "See to the app, then resume.", "insufficient_credits": "Top up, then resume."}
+_UNPAID_PAUSE = timedelta(seconds=1)  # before a message is looked at again whose hold was refused
 _JOBS_LOOKED_AT = 16  # in one claim; which of more comes by lot
 _COLUMNS = ", ".join(f'm."{field.column}"' for field in Message._meta.concrete_fields)
 # One statement takes a batch. PostgreSQL passes over rows that another worker is taking at this moment; SQLite has
@@ -70,7 +73,8 @@ class Claimed:
     """A message in hand, with what is needed to route and send it.
 
     `start_by` is the last moment, on this process's monotonic clock, at which its first byte may leave: a call that
-    begins then still ends before the lease does. `has_credits`: whether a message that costs could be charged.
+    begins then still ends before the lease does. `credits`: whether a message that costs
+    could be charged; `is_refused`: its hold was refused since.
     """
 
     message: Message
@@ -78,7 +82,8 @@ class Claimed:
     apps: Sequence[OrganizationApp]
     log: SmsLog | None
     tries: list[Attempt]
-    has_credits: bool = True
+    credits: Credits = Credits.AVAILABLE
+    is_refused: bool = False
 
 
 @dataclass
@@ -122,9 +127,9 @@ def claim(*, limit: int) -> list[Claimed]:
     apps: dict[uuid.UUID, list[OrganizationApp]] = {}
     for app in by_pk.values():
         apps.setdefault(app.organization_id, []).append(app)
-    paying = organizations
+    standing: dict[uuid.UUID, Credits] = {}
     if any(app.is_metered for app in by_pk.values()) or any(message.program_id for message in messages):
-        paying = ledger.has_credits(organizations)
+        standing = ledger.look(organizations)
     logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=[m.pk for m in messages])}
     tries: dict[uuid.UUID, list[Attempt]] = {}
     if logs:
@@ -144,7 +149,7 @@ def claim(*, limit: int) -> list[Claimed]:
             else apps.get(message.organization_id, []),
             log := logs.get(message.pk),
             tries.get(log.pk, []) if log else [],
-            message.organization_id in paying,
+            standing.get(message.organization_id, Credits.AVAILABLE),
         )
         for message in messages
     ]
@@ -201,8 +206,9 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
         charging.price(sends, now=now)
         if refused := charging.hold([log for log, _ in sends]):
             paid = [log.pk not in refused for log, _ in sends]
-            unpaid = [claimed.message.pk for (claimed, _), is_paid in zip(won, paid, strict=True) if not is_paid]
-            Message.objects.filter(pk__in=unpaid).update(started_at=None)
+            for (claimed, _), is_paid in zip(won, paid, strict=True):
+                if not is_paid:
+                    _unmark(claimed)
             won, sends = list(itertools.compress(won, paid)), list(itertools.compress(sends, paid))
         attempts = sending.start(sends, now=now) if sends else []
     started = []
@@ -210,6 +216,15 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
         claimed.log = log
         started.append(Started(claimed, route, attempt))
     return started
+
+
+def _unmark(claimed: Claimed) -> None:
+    """Take the start mark back from a message whose hold was refused, in the transaction of the mark."""
+    claimed.is_refused = True
+    message = claimed.message
+    Message.objects.filter(pk=message.pk).update(
+        started_at=None, app_id=message.app_id, provider_slug=message.provider_slug
+    )
 
 
 def _db(value: Any) -> Any:
@@ -256,7 +271,8 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
             if message.job_id and result.is_about_the_whole_account:
                 # The job pauses for it, and whoever resumes it has seen to the account.
                 retry_at = now
-                moves.pause(message.job_id, reason=result.reason, message=result.message)
+                why = f"{result.message} Nothing of the rest was sent. {_PAUSING['no_app']}".strip()
+                moves.pause(message.job_id, reason=result.reason, message=why, since=attempt.started_at)
             sending.close(attempt, result, now=now, retry_at=retry_at)
             changes = _after(started, result, now)
             held = Message.objects.filter(pk=message.pk, claim_token=message.claim_token)
@@ -302,16 +318,18 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
             wait = (waits or {}).get(item.message.pk)
             said = {"reason": wait.reason, "error_message": wait.message} if wait else {}
             pauses = wait is not None and wait.reason in _PAUSING and item.message.job_id is not None
+            due_at = now + _UNPAID_PAUSE if item.is_refused else now
             _held(item).update(
                 status=Status.PENDING,
                 claim_token=None,
                 lease_expires_at=None,
-                next_attempt_at=wait.until if wait and not pauses else now,  # whoever resumes the job need not wait
+                next_attempt_at=wait.until if wait and not pauses else due_at,  # whoever resumes a job need not wait
                 updated_at=now,
                 **said,
             )
             if wait and item.message.job_id and pauses:
-                moves.pause(item.message.job_id, reason=wait.reason, message=wait.message)
+                why = f"{wait.message} Nothing of the rest was sent. {_PAUSING[wait.reason]}"
+                moves.pause(item.message.job_id, reason=wait.reason, message=why, since=item.message.claimed_at)
         moves.write(now=now)
 
 

@@ -116,7 +116,7 @@ class Drain:
 
     def _choose(self, item: Claimed, now: datetime) -> Route | routing.Wait | routing.GiveUp:
         try:
-            return routing.choose(item.message, apps=item.apps, tries=item.tries, now=now, has_credits=item.has_credits)
+            return routing.choose(item.message, apps=item.apps, tries=item.tries, now=now, credits=item.credits)
         except DatabaseError:
             raise
         except Exception as error:

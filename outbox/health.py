@@ -9,6 +9,7 @@ from linkit.health import Check, Health
 from linkit.redis import client
 from outbox.bulk.models import NEEDS_WORK, BulkJob
 from outbox.models import Message
+from outbox.routing import WAITS_FOR_CREDITS
 from sms_providers.models import Status
 
 _SEEN_KEY = "linkit:outbox:drained"
@@ -40,8 +41,9 @@ def check_queue() -> Check:
     # From when it was wanted, not from its next try: a message that is put off again and again waits all the while.
     since = Coalesce("scheduled_at", "created_at")
     # Bulk rows wait for hours at a provider's pace, and while their job is paused; the job's page shows that.
-    waiting = Message.objects.filter(status=Status.PENDING, job=None).order_by(since).values_list(since, flat=True)
-    oldest = waiting.first()
+    # And one that somebody has to pay for first says nothing about the platform.
+    waiting = Message.objects.filter(status=Status.PENDING, job=None).exclude(reason__in=WAITS_FOR_CREDITS)
+    oldest = waiting.order_by(since).values_list(since, flat=True).first()
     wait = max((now - oldest).total_seconds(), 0.0) if oldest else 0.0
     figures = {"oldest_pending_seconds": round(wait, 1)}
     if wait > LONG_WAIT.total_seconds():

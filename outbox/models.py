@@ -130,6 +130,10 @@ class Message(TimestampedModel):
             models.UniqueConstraint(
                 fields=["job", "row_number"], condition=Q(job__isnull=False), name="outbox_row_once"
             ),
+            # A program texts a number once, whatever becomes of contacts while it is written.
+            models.UniqueConstraint(
+                fields=["job", "recipient"], condition=Q(program_id__isnull=False), name="outbox_program_number_once"
+            ),
             models.CheckConstraint(
                 condition=Q(status="sending", lease_expires_at__isnull=False, claim_token__isnull=False)
                 | (~Q(status="sending") & Q(lease_expires_at__isnull=True)),

@@ -39,14 +39,15 @@ def reap() -> Reaped:
     reaped = Reaped(
         direct=reap_direct_sends(),
         jobs=jobs.stop_overdue(),
-        holds=ledger.release_expired(),
         files=uploads.purge() + drafts.purge(),
     )
     while True:
         ended = _reap_leases(reaped)
         expired = _expire(reaped)
         if ended < _BATCH and expired < _BATCH:
-            return reaped
+            break
+    reaped.holds = ledger.release_expired()  # last: an account that does not add up must hold up nobody's messages
+    return reaped
 
 
 def _locked(messages: QuerySet[Message], order: str) -> list[Message]:

@@ -3,12 +3,17 @@
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.dispatch import receiver
 
+from billing.signals import credits_added
+from linkit import clock
 from linkit.errors import Conflict
-from outbox import services
+from linkit.models import Organization
+from outbox import services, tasks
 from outbox.bulk.models import LIVE, BulkJob
 from outbox.models import Message
+from outbox.routing import WAITS_FOR_CREDITS
 from sms_providers import signals
 from sms_providers.models import OrganizationApp, SmsLog, Status
 
@@ -16,6 +21,15 @@ from sms_providers.models import OrganizationApp, SmsLog, Status
 @receiver(signals.queue_requested)
 def queue_for_later(sender: Any, log: SmsLog, app: OrganizationApp | None, due_at: datetime, **_: Any) -> str:
     return services.queue_pinned(log=log, app=app, due_at=due_at).pk
+
+
+@receiver(credits_added)
+def send_what_waited(sender: Any, organization: Organization, **_: Any) -> None:
+    """Bring forward what waits for credits. A paused job waits for somebody to resume it."""
+    waiting = Message.objects.filter(organization=organization, status=Status.PENDING, job=None)
+    now = clock.now()
+    if waiting.filter(reason__in=WAITS_FOR_CREDITS).update(next_attempt_at=now, updated_at=now):
+        transaction.on_commit(tasks.wake, robust=True)
 
 
 @receiver(signals.app_uninstalling)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from billing.ledger import Credits
 from outbox.models import Message
 from sms_providers import catalogue, charging
 from sms_providers.models import SANDBOX, Attempt, OrganizationApp
@@ -19,8 +20,11 @@ from sms_providers.sending import Route
 
 logger = logging.getLogger(__name__)
 
+WAITS_FOR_CREDITS = ("insufficient_credits", "credits_held")  # reasons of a `Wait`
+
 NO_APP_WAIT = timedelta(seconds=30)  # until the installed apps are looked at again
-NO_CREDITS_WAIT = timedelta(seconds=30)  # until the balance is
+# Until the balance is. A top-up comes first (receivers.send_what_waited), so the pause may grow with the age.
+_CREDITS_WAIT_MIN, _CREDITS_WAIT_MAX = timedelta(seconds=30), timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def choose(
     apps: Sequence[OrganizationApp],
     tries: Sequence[Attempt],
     now: datetime,
-    has_credits: bool = True,
+    credits: Credits = Credits.AVAILABLE,
 ) -> Route | Wait | GiveUp:
     """Return who sends `message` next. `apps` are the organization's installed ones, `tries` all former attempts.
 
@@ -60,11 +64,13 @@ def choose(
         if refusals:
             return GiveUp(refusals[-1].reason, refusals[-1].message)
         return Wait(now + NO_APP_WAIT, "no_app", "No app that may send this is installed and enabled; it waits.")
-    if not has_credits:
+    if credits is not Credits.AVAILABLE:
         free = [(app, free_at) for app, free_at in left if not _is_charged(message, app)]
         if not free:
-            words = "It costs credits, and there are none left; it waits. Top up to have it sent."
-            return Wait(now + NO_CREDITS_WAIT, "insufficient_credits", words)
+            until = now + _credits_wait(message, now)
+            if credits is Credits.HELD:
+                return Wait(until, "credits_held", "Messages under way hold all credits that are left; it waits.")
+            return Wait(until, "insufficient_credits", "It costs credits, and there are none left.")
         left = free
     for app, free_at in left:
         if free_at <= now and (route := _route(app)):
@@ -120,6 +126,12 @@ def _route(app: OrganizationApp | None) -> Route | None:
     except ImproperlyConfigured as error:
         logger.error("App %s cannot be used: %s", app.pk if app else "", error)
         return None
+
+
+def _credits_wait(message: Message, now: datetime) -> timedelta:
+    """Return how long a message waits that nobody can pay: half its age, so that many of them cost ever less."""
+    age = now - (message.scheduled_at or message.created_at)
+    return max(_CREDITS_WAIT_MIN, min(age / 2, _CREDITS_WAIT_MAX)) * random.uniform(0.75, 1.25)
 
 
 def _is_charged(message: Message, app: OrganizationApp | None) -> bool:

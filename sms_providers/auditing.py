@@ -45,8 +45,25 @@ def audit() -> Iterator[Finding]:
             charged, of_logs = -(charges or Decimal(0)), logged or Decimal(0)
             if charged != of_logs:
                 faults.append(Fault("what the ledger charged is not what the SMS log says", charged, of_logs))
+            if odd := _charges_without_their_sms(account):
+                faults.append(Fault("charges that the SMS log does not have like that", Decimal(0), Decimal(odd)))
             stray = _stray_holds(account)
         yield Finding(str(account.organization), account.balance, account.held, faults, stray)
+
+
+def _charges_without_their_sms(account: CreditAccount) -> int:
+    """Return how many charges have no SMS of that id in the log that was charged as much."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*) FROM billing_credittransaction AS entry
+            LEFT JOIN sms_providers_smslog AS log ON log.id = entry.reference AND log.credit_charged = -entry.amount
+            WHERE entry.account_id = %s AND entry.kind = 'sms_charge' AND log.id IS NULL
+            """,
+            [account.pk if connection.features.has_native_uuid_field else account.pk.hex],
+        )
+        (count,) = cursor.fetchone()
+    return int(count)
 
 
 def _stray_holds(account: CreditAccount) -> list[UUID]:

@@ -56,7 +56,7 @@ def _wanted(log: SmsLog) -> Wanted:
 
 
 def settle(*, accepted: Iterable[SmsLog] = (), unsent: Iterable[SmsLog] = ()) -> None:
-    """Charge what was accepted and give back what was not, last in the caller's transaction.
+    """Charge what was accepted and give back what was not, late in the caller's transaction.
 
     What is unknown is in neither and keeps its hold. What was given back before an answer came is not charged any
     more: `credit_charged`, which the caller has set to the cost and saved, is corrected to zero.

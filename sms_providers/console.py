@@ -178,10 +178,11 @@ def what_follows(log: SmsLog, *, was_sent: bool) -> list[str]:
     return [paid, "It may be sent again: by hand, or by a program that repeats its call."]
 
 
-def story(log: SmsLog | None) -> dict[str, Any]:
+def story(log: SmsLog | None, *, is_superuser: bool) -> dict[str, Any]:
     """Return the money of an SMS, and its attempts, the latest first, with names and answers for people."""
     spent = money(log) if log else None
     total = log.attempts.count() if log else 0
+    hides_answers = log is not None and log.is_lent and not is_superuser
     latest = list(log.attempts.order_by("-pk")[:_ATTEMPTS_SHOWN]) if log else []
     shown = [
         {
@@ -191,13 +192,18 @@ def story(log: SmsLog | None) -> dict[str, Any]:
             "badge": badge(
                 attempt.get_outcome_display() or "Under way", _OUTCOME_KINDS.get(attempt.outcome, "pending")
             ),
-            "answer": "" if attempt.response is None else pretty(attempt.response),
+            "answer": "" if attempt.response is None or hides_answers else pretty(attempt.response),
             "reason": REASONS.get(attempt.reason),
             "took": _seconds(attempt.started_at, attempt.finished_at),
         }
         for position, attempt in enumerate(latest)
     ]
-    return {"attempts": shown, "earlier": total - len(shown), "money": spent.facts() if spent else []}
+    return {
+        "attempts": shown,
+        "earlier": total - len(shown),
+        "money": spent.facts() if spent else [],
+        "hides_answers": hides_answers,
+    }
 
 
 def _seconds(started: Any, finished: Any) -> str:
@@ -236,9 +242,9 @@ class MessageListAdmin(ReadOnlyAdmin, TenantAdmin):
             "may_send": self.is_allowed(request, Scope.SEND, row),
             "reason": REASONS.get(row.reason),
         }
-        return self.page(request, self.story_template, {**context, **self.story_context(row)})
+        return self.page(request, self.story_template, {**context, **self.story_context(request, row)})
 
-    def story_context(self, row: Any) -> dict[str, Any]:
+    def story_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         raise NotImplementedError
 
     @admin.display(description="Time", ordering="created_at")

@@ -10,6 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.functional import cached_property
 
 from billing.models import AmountField
 from linkit.encoding import Encoding
@@ -240,6 +241,11 @@ class SmsLog(TimestampedModel):
 
     def __str__(self) -> str:
         return f"{self.recipient} {self.status}"
+
+    @cached_property
+    def is_lent(self) -> bool:
+        """Whether another organization's account sent it, which pays the provider: its figures are not for us."""
+        return OrganizationApp.objects.filter(pk=self.app_id or 0).exclude(organization=self.organization_id).exists()
 
 
 class Attempt(models.Model):

@@ -535,6 +535,14 @@ REASONS: dict[str, Reason] = {
         "إرسالها يكلّف رصيدًا ولم يبقَ رصيد: الرسالة الموجودة في قائمة الانتظار تنتظر، والإرسال المباشر يُرفض.",
         "اطلب شحن الرصيد من القائمين على هذه المنصة.",
     ),
+    "credits_held": Reason(
+        Kind.QUEUE,
+        Side.CLIENT,
+        "It costs credits, and messages under way hold all that are left; it waits for how they end.",
+        "None, or ask whoever runs this platform for a top-up.",
+        "إرسالها يكلّف رصيدًا، وكل الرصيد المتبقي محجوز لرسائل قيد الإرسال، وهي تنتظر نتيجتها.",
+        "لا شيء، أو اطلب شحن الرصيد من القائمين على هذه المنصة.",
+    ),
 }
 
 

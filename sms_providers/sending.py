@@ -167,7 +167,7 @@ def close(attempt: Attempt, result: Result, *, now: datetime, retry_at: datetime
 
 
 def finish(endings: Sequence[Ending], *, now: datetime) -> None:
-    """Write results to attempts and logs, and charge or give back, at the end of the caller's transaction.
+    """Write results to attempts and logs, and charge or give back, in the caller's transaction.
 
     The caller has made sure, in this transaction, that each message is still this attempt's to finish.
     """
@@ -341,6 +341,10 @@ def _settle(attempt: Attempt, result: Result) -> None:
                     finish([Ending(attempt, result, FINAL_STATUS[result.outcome])], now=now)
                 else:
                     attempt.log = current
+                    logger.warning(
+                        "SMS %s was settled before its answer came: %s %s",
+                        log.pk, result.outcome, result.provider_message_id,
+                    )  # fmt: skip
             return
         except Exception as error:
             fault = faults.describe(error)

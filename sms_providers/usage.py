@@ -12,7 +12,6 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from billing.models import PLACES
 from linkit import days
 from sms_providers.models import SmsLog, Status
 
@@ -88,8 +87,7 @@ def measure(*, organization_ids: Collection[UUID] | None, since: date, until: da
     )
     found = list(counted[: MOST_LINES + 1])
     lines = [
-        # SQLite adds up floats, whose last digits are noise.
-        Line(day, sender_id, slug, Figures(sent, failed, unknown, parts, round(charged, PLACES)))
+        Line(day, sender_id, slug, Figures(sent, failed, unknown, parts, charged))
         for day, sender_id, slug, sent, failed, unknown, parts, charged in found[:MOST_LINES]
     ]
     return Usage(lines, sum((line.figures for line in lines), Figures()), len(found) > MOST_LINES)

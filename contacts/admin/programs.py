@@ -234,8 +234,9 @@ class SmsProgramAdmin(ReadOnlyAdmin, TenantAdmin):
         act = ACTS[name]
         if request.method != "POST":
             return self._ask(request, program, name, act.label, is_danger=act.is_danger)
+        who = {"user": person(request)} if name == "launch" else {}
         try:
-            act.do(program=program)
+            act.do(program=program, **who)
         except LinkitError as problem:
             self.message_user(request, problem.message, messages.WARNING)
         else:

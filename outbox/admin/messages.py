@@ -66,7 +66,7 @@ class MessageAdmin(MessageListAdmin):
     def message_id(self, row: Message) -> SafeString:
         return ltr(row.pk)
 
-    def story_context(self, row: Message) -> dict[str, Any]:
+    def story_context(self, request: HttpRequest, row: Message) -> dict[str, Any]:
         log = row.log
         # Not the whole row, whose credentials nobody may be able to read.
         pinned = OrganizationApp.objects.filter(pk=row.pinned_app_id or 0).values_list("slug", flat=True).first()
@@ -75,7 +75,7 @@ class MessageAdmin(MessageListAdmin):
             "app": catalogue.app_name(row.provider_slug) if row.provider_slug else "",
             "pinned_to": catalogue.app_name(pinned) if pinned else "",
             "banner": _tell(row),
-            **story(log),
+            **story(log, is_superuser=reach(request).is_superuser),
             "state": self.state(row),
             "meta": pretty(row.meta) if row.meta else "",
         }

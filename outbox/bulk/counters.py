@@ -25,7 +25,7 @@ class Moves:
 
     def __init__(self) -> None:
         self._changes: dict[UUID, Counter[str]] = {}
-        self._pauses: dict[UUID, tuple[str, str]] = {}
+        self._pauses: dict[UUID, tuple[str, str, datetime]] = {}
 
     def note(self, job_id: UUID | None, *, before: str, after: str, count: int = 1) -> None:
         """Note that `count` messages of this job went from one status to another. None: they are of no job."""
@@ -36,18 +36,21 @@ class Moves:
             if column := _COUNTED.get(Status(status)):
                 changes[column] += step
 
-    def pause(self, job_id: UUID, *, reason: str, message: str) -> None:
-        """Note that the app of a job cannot send at all: it pauses, unless this was the last of it."""
-        said = f"{message} Nothing of the rest was sent. See to the app, then resume.".strip()
-        self._pauses[job_id] = (reason, said)
+    def pause(self, job_id: UUID, *, reason: str, message: str, since: datetime | None) -> None:
+        """Note that nothing of a job can be sent: it pauses, unless this was the last of it.
+
+        `since`: when that was seen. A job that somebody has resumed after it goes on.
+        """
+        if since is not None:
+            self._pauses[job_id] = (reason, message, since)
 
     def write(self, *, now: datetime) -> None:
         """Write what was noted, in the caller's transaction."""
         for job_id in sorted({*self._changes, *self._pauses}):  # in one order, so that no two wait for each other
             move(job_id, self._changes.get(job_id, {}), now=now)
             if job_id in self._pauses:
-                reason, said = self._pauses[job_id]
-                BulkJob.objects.filter(pk=job_id, status=JobStatus.RUNNING).update(
+                reason, said, since = self._pauses[job_id]
+                BulkJob.objects.filter(pk=job_id, status=JobStatus.RUNNING, run_started_at__lte=since).update(
                     status=JobStatus.PAUSED, paused_at=now, reason=reason, error_message=said, updated_at=now
                 )
 

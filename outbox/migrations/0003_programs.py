@@ -24,4 +24,12 @@ class Migration(migrations.Migration):
             name="program_id",
             field=models.UUIDField(blank=True, help_text="The SMS program that it belongs to.", null=True),
         ),
+        migrations.AddConstraint(
+            model_name="message",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("program_id__isnull", False)),
+                fields=("job", "recipient"),
+                name="outbox_program_number_once",
+            ),
+        ),
     ]

@@ -56,12 +56,12 @@ class SmsLogAdmin(UsagePages, MessageListAdmin):
         pages = super().console_pages(request)
         return [("Send one", reverse("admin:send_one")), *pages] if reach(request).allows(Scope.SEND) else pages
 
-    def story_context(self, row: SmsLog) -> dict[str, Any]:
+    def story_context(self, request: HttpRequest, row: SmsLog) -> dict[str, Any]:
         return {
             "log": row,
             "app": catalogue.app_name(row.provider_slug) if row.provider_slug else "",
             "banner": tell(row),
-            **story(row),
+            **story(row, is_superuser=reach(request).is_superuser),
             "state": self.state(row),
             "can_settle": settling.can_settle(row),
         }

@@ -69,10 +69,8 @@ class LogSerializer(serializers.ModelSerializer[SmsLog]):
     sender = serializers.CharField(source="sender_id")
     datetime = serializers.DateTimeField(source="scheduled_at", allow_null=True)
     sms_parts = serializers.IntegerField(source="segment_count")
-    cost = serializers.DecimalField(
-        source="provider_cost", max_digits=12, decimal_places=5, allow_null=True, help_text="As the provider says."
-    )
-    currency = serializers.CharField(source="provider_currency")
+    cost = serializers.SerializerMethodField(help_text="As the provider says; null when its account is not yours.")
+    currency = serializers.SerializerMethodField()
     provider_parts = serializers.IntegerField(
         source="provider_segment_count", allow_null=True, help_text="As the provider counts, if it says."
     )
@@ -92,6 +90,13 @@ class LogSerializer(serializers.ModelSerializer[SmsLog]):
             "credit_cost", "credit_charged", "is_test", "outbox_id", "program_id", "created", "updated", "sent_at",
         ]  # fmt: skip
 
+    @extend_schema_field(serializers.DecimalField(max_digits=12, decimal_places=5, allow_null=True))
+    def get_cost(self, log: SmsLog) -> str | None:
+        return None if log.provider_cost is None or log.is_lent else str(log.provider_cost)
+
+    def get_currency(self, log: SmsLog) -> str:
+        return "" if not log.provider_currency or log.is_lent else log.provider_currency
+
 
 class FullLogSerializer(LogSerializer):
     """One SMS with its attempts, oldest first."""
@@ -103,7 +108,10 @@ class FullLogSerializer(LogSerializer):
 
     @extend_schema_field(FullAttemptSerializer(many=True))
     def get_attempts(self, log: SmsLog) -> Any:
-        return FullAttemptSerializer(log.attempts.all(), many=True).data
+        attempts: Any = FullAttemptSerializer(log.attempts.all(), many=True).data
+        if log.is_lent:  # what a provider answers names its account and what it pays
+            return [{**attempt, "response": None} for attempt in attempts]
+        return attempts
 
 
 class MobileFilter(django_filters.CharFilter):

@@ -151,6 +151,8 @@ def test_credits_that_run_out_pause_it(api: Api, organization: Organization, dra
     ledger.adjust(organization=organization, amount=-4 * RATE, description="spent")
     step(api, draft, "launch")
     work_all()
+    Message.objects.update(next_attempt_at=Now())  # a second later
+    work_all()
     paused = read(api, draft)
     assert (paused["status"], paused["isPaused"], paused["reason"]) == ("sending", True, "insufficient_credits")
     assert paused["progress"] == {"sent": 1, "failed": 0, "pending": 2, "unknown": 0, "total": 3}
@@ -344,7 +346,7 @@ def test_another_organizations_rows_are_not_there(
 ):
     stranger = api.using(factories.make_api_key(other_organization))
     body = {"name": "Sale", "messageTemplate": "Hi", "senderId": str(sender.pk), "audienceId": str(audience.pk)}
-    assert stranger.post(PROGRAMS, body).json()["error"] == "SenderIdNotAccessibleError"
+    assert stranger.post(PROGRAMS, body).json()["error"] == "SenderIdNotFoundError"
     theirs = factories.make_sender(other_organization, None)
     assert "audienceId" in stranger.post(PROGRAMS, {**body, "senderId": str(theirs.pk)}).json()["fieldErrors"]
     missing = stranger.get(f"{PROGRAMS}/{uuid4()}").json()
@@ -419,3 +421,61 @@ def test_two_launches_at_once_are_one(api: Api, organization: Organization, draf
         thread.join()
     assert sorted(results) == ["launched", "refused", "refused", "refused"]
     assert BulkJob.objects.count() == 1
+
+
+def test_a_number_that_changes_hands_meanwhile_is_texted_once(api: Api, draft: dict[str, Any], monkeypatch):
+    """One contact is written, then gives its number to another that comes later."""
+    monkeypatch.setattr(programs, "_BATCH", 1)
+    step(api, draft, "launch")
+    job = leases.take()
+    assert job is not None
+    stop = threading.Event()
+    stop.set()
+    programs.write(job, stop)
+    first, second, _ = Contact.objects.order_by("pk")
+    number = first.primary_phone
+    Contact.objects.filter(pk=first.pk).update(primary_phone=factories.mobile())
+    Contact.objects.filter(pk=second.pk).update(primary_phone=number)
+    BulkJob.objects.update(work_expires_at=Now())
+    work_all()
+    assert SmsLog.objects.filter(recipient=number).count() == 1
+    done = read(api, draft)
+    assert done["progress"] == {"sent": 2, "failed": 1, "pending": 0, "unknown": 0, "total": 3}
+    assert [(failure["phone"], failure["reason"]) for failure in done["failures"]] == [(number, "same_number")]
+
+
+def test_an_audience_stays_while_its_messages_are_written(api: Api, draft: dict[str, Any], audience: Audience):
+    step(api, draft, "launch")
+    url = f"/api/audience/{audience.pk}"
+    assert api.delete(url).status_code == 409
+    work_all()
+    assert api.delete(url).status_code == 204
+    assert read(api, draft)["progress"]["sent"] == 3
+
+
+def test_a_change_to_nobody_is_refused(api: Api, draft: dict[str, Any]):
+    nobody: list[dict[str, Any]] = [{"audienceId": None}, {"contactIds": []}]
+    for body in nobody:
+        assert api.put(f"{PROGRAMS}/{draft['id']}", body).status_code == 400
+    assert read(api, draft)["audienceId"] == draft["audienceId"]
+
+
+def test_what_the_platform_pays_is_not_shown(
+    api: Api, organization: Organization, other_organization: Organization, install: Callable, audience: Audience
+):
+    platform = install(other_organization, "sandbox-sms")
+    shared = factories.make_sender(None, platform)
+    factories.top_up(organization, "10")
+    body = {"name": "Lent", "messageTemplate": "Hi", "senderId": str(shared.pk), "audienceId": str(audience.pk)}
+    program = api.post(PROGRAMS, body).json()
+    step(api, program, "launch")
+    work_all()
+    SmsLog.objects.update(provider_cost=Decimal("0.026"), provider_currency="SAR")
+    log = SmsLog.objects.first()
+    assert log is not None
+    shown = api.get(f"/api/v1/sms/logs/{log.pk}").json()
+    assert (shown["cost"], shown["currency"], shown["attempts"][0]["response"]) == (None, "", None)
+    assert api.get(f"/api/v1/sms/outbox/{log.queued_id}").json()["response"] is None
+    OrganizationApp.objects.update(organization=organization)
+    own = api.get(f"/api/v1/sms/logs/{log.pk}").json()
+    assert (own["cost"], own["currency"]) == ("0.02600", "SAR")

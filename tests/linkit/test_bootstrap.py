@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth import authenticate
@@ -217,17 +218,28 @@ def test_a_database_that_is_not_migrated_is_said(monkeypatch):
         bootstrap()
 
 
-def test_the_sandbox_comes_with_what_it_takes_to_try(db, anonymous: Api):
+def test_the_sandbox_comes_with_a_sender_id_and_credits_as_asked(db, anonymous: Api):
     """A contact can be texted at once; a repeat adds nothing."""
-    access = bootstrap(sandbox=True)
-    assert bootstrap(sandbox=True)["api_key"] == access["api_key"]
+    access = bootstrap(sandbox=True, credits=Decimal(1000))
+    assert bootstrap(sandbox=True, credits=Decimal(1000))["api_key"] == access["api_key"]
     api = anonymous.using(access["api_key"])
     assert api.get("/api/credits/balance").json()["balance"] == 1000
     (sender,) = api.get("/api/sender-ids/available").json()["data"]
     assert (sender["senderId"], sender["isShared"], sender["country"]) == ("Sandbox", False, "SA")
 
 
-def test_without_the_sandbox_there_are_no_credits(db, anonymous: Api):
-    api = anonymous.using(bootstrap()["api_key"])
+@pytest.mark.parametrize("credits", ["-1", "0", "1E+20"])
+def test_an_opening_balance_that_cannot_be_meant_is_refused(db, credits: str):
+    with pytest.raises(CommandError, match="--credits"):
+        bootstrap(credits=Decimal(credits))
+
+
+def test_nobody_gets_credits_unasked(db, anonymous: Api):
+    """They are real: a shared sender ID would send for them."""
+    api = anonymous.using(bootstrap(sandbox=True)["api_key"])
     assert api.get("/api/credits/balance").json()["balance"] == 0
+
+
+def test_without_the_sandbox_there_is_no_sender_id(db, anonymous: Api):
+    api = anonymous.using(bootstrap()["api_key"])
     assert api.get("/api/sender-ids/available").json()["data"] == []

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 from django.db.models.functions import Now
 
 from billing import ledger
+from billing.ledger import Credits, Wanted
 from billing.models import CreditTransaction, Hold, Kind
 from linkit import clock
 from linkit.models import Organization
@@ -41,6 +43,13 @@ def figures(organization: Organization) -> tuple[Any, ...]:
     """Return the balance and what is held of it."""
     account = ledger.balance_of(organization)
     return account.balance, account.held
+
+
+def drain_twice() -> None:
+    """Drain, and once more a second later: what a hold was refused for is looked at again then."""
+    Drain().run()
+    Message.objects.filter(status=Status.PENDING).update(next_attempt_at=Now())
+    Drain().run()
 
 
 def spend(organization: Organization, amount: Decimal | int) -> None:
@@ -92,7 +101,7 @@ def test_more_than_there_is_is_held_in_the_order_of_the_queue(
 ):
     spend(organization, 10 - 2 * RATE)
     messages = [queue() for _ in range(5)]
-    Drain().run()
+    drain_twice()
     sent = [message.pk for message in messages if Message.objects.get(pk=message.pk).status == Status.SENT]
     assert len(sent) == len(script.calls) == 2
     assert figures(organization) == (0, 0)
@@ -110,7 +119,7 @@ def test_the_hold_decides_when_the_look_was_too_early(
     queue()
     queue()
     batch = claims.claim(limit=2)
-    assert [item.has_credits for item in batch] == [True, True]
+    assert [item.credits for item in batch] == [Credits.AVAILABLE] * 2
     routes = [routing.choose(item.message, apps=item.apps, tries=[], now=clock.now()) for item in batch]
     pairs = [(item, route) for item, route in zip(batch, routes, strict=True) if isinstance(route, Route)]
     assert len(claims.mark_started(pairs[:1])) == 1
@@ -119,7 +128,9 @@ def test_the_hold_decides_when_the_look_was_too_early(
     assert (left.status, left.started_at) == (Status.SENDING, None)
     assert figures(organization) == (RATE, RATE)
     claims.give_back([pairs[1][0]])
-    assert [item.has_credits for item in claims.claim(limit=2)] == [False]
+    assert claims.claim(limit=2) == [], "it is not due at once, or a worker could spin on it"
+    Message.objects.filter(pk=left.pk).update(next_attempt_at=Now())
+    assert [item.credits for item in claims.claim(limit=2)] == [Credits.HELD]
 
 
 @pytest.mark.parametrize("answer", [unavailable(), rejected(Fault.RECIPIENT)])
@@ -204,15 +215,81 @@ def test_a_job_without_credits_pauses(
     spend(organization, 10 - 2 * RATE)
     job = BulkJob.objects.create(
         organization=organization, app=metered, provider_slug="first-sms", size=0, status=JobStatus.RUNNING,
-        total_count=5, expires_at=Now() + timedelta(hours=1),
+        total_count=5, expires_at=Now() + timedelta(hours=1), run_started_at=Now(),
     )  # fmt: skip
     messages = [queue(preferred_slug="first-sms") for _ in range(5)]
     for number, message in enumerate(messages, start=2):
         Message.objects.filter(pk=message.pk).update(job=job, row_number=number, expires_at=None)
-    Drain().run()
+    drain_twice()
     job.refresh_from_db()
     assert (job.status, job.reason, job.sent_count, job.pending_count) == (
         JobStatus.PAUSED, "insufficient_credits", 2, 3,
     )  # fmt: skip
     assert len(script.calls) == 2
     assert figures(organization) == (0, 0)
+
+
+def test_credits_that_are_only_held_pause_no_job(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script
+):
+    """They may come back: it waits, and goes on by itself."""
+    message = queue()
+    held = uuid4()
+    ledger.hold(organization.pk, [Wanted(held, Decimal(10))])
+    Drain().run()
+    message.refresh_from_db()
+    assert (message.status, message.reason) == (Status.PENDING, "credits_held")
+    ledger.release(organization.pk, [held])
+    Message.objects.update(next_attempt_at=Now())
+    Drain().run()
+    assert Message.objects.get().status == Status.SENT
+
+
+def test_a_top_up_brings_forward_what_waits(queue: Queue, metered: OrganizationApp, organization: Organization):
+    spend(organization, 10)
+    waiting, later = queue(), queue()
+    Drain().run()
+    Message.objects.filter(pk=later.pk).update(reason="throttled")
+    assert claims.claim(limit=2) == []
+    factories.top_up(organization, "10")
+    assert [item.message.pk for item in claims.claim(limit=2)] == [waiting.pk]
+
+
+def test_what_nobody_pays_for_is_looked_at_ever_more_rarely(queue: Queue, metered: OrganizationApp):
+    message, now = queue(), clock.now()
+    for hours, least, most in ((0, 20, 40), (0.1, 120, 240), (5, 400, 800)):
+        message.created_at = now - timedelta(hours=hours)
+        wait = routing.choose(message, apps=[metered], tries=[], now=now, credits=Credits.NONE)
+        assert isinstance(wait, routing.Wait)
+        assert least <= (wait.until - now).total_seconds() <= most
+
+
+def test_a_stale_look_does_not_pause_a_job_that_was_resumed(
+    queue: Queue, metered: OrganizationApp, organization: Organization
+):
+    job = BulkJob.objects.create(
+        organization=organization, app=metered, provider_slug="first-sms", size=0, status=JobStatus.RUNNING,
+        total_count=1, expires_at=Now() + timedelta(hours=1), run_started_at=Now(),
+    )  # fmt: skip
+    Message.objects.filter(pk=queue().pk).update(job=job, row_number=2, expires_at=None)
+    spend(organization, 10)
+    (item,) = claims.claim(limit=1)
+    wait = routing.choose(item.message, apps=item.apps, tries=[], now=clock.now(), credits=item.credits)
+    assert isinstance(wait, routing.Wait)
+    BulkJob.objects.update(run_started_at=clock.now())  # somebody has topped up and resumed it
+    claims.give_back([item], waits={item.message.pk: wait})
+    job.refresh_from_db()
+    assert job.status == JobStatus.RUNNING
+
+
+def test_two_organizations_in_one_batch(
+    queue: Queue, metered: OrganizationApp, organization: Organization, other_organization: Organization
+):
+    OrganizationApp.objects.create(organization=other_organization, slug="first-sms", is_metered=True)
+    factories.top_up(other_organization, "10")
+    for _ in range(3):
+        queue()
+        queue(organization=other_organization)
+    Drain().run()
+    assert figures(organization) == figures(other_organization) == (10 - 3 * RATE, 0)
+    call_command("audit_credits")

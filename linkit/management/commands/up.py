@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -29,6 +30,7 @@ from linkit.settings import embedded
 from linkit.supervisor import GRACE_SECONDS, Child, ChildFailed, Supervisor, wait_for
 
 DEMO_ORGANIZATION, DEMO_EMAIL = "Demo", "admin@example.org"
+DEMO_CREDITS = Decimal(1000)
 _WEB_SECONDS = 60.0  # to its first answer; a laptop needs two
 _LOOK_SECONDS = 0.2
 _LOCK_WAIT_SECONDS = 1.0
@@ -158,6 +160,7 @@ class Command(BaseCommand):
                 organization=DEMO_ORGANIZATION,
                 email=DEMO_EMAIL,
                 sandbox=True,
+                credits=DEMO_CREDITS,
                 as_json=True,
                 stdout=printed,
                 stderr=self.stderr,

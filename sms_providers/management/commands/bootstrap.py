@@ -17,6 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from billing import ledger
 from linkit import tokens
+from linkit.errors import LinkitError
 from linkit.models import Membership, Organization, Role, User
 from sms_providers import installing
 from sms_providers.models import SANDBOX, SenderId
@@ -24,7 +25,6 @@ from sms_providers.models import SANDBOX, SenderId
 _LOCK = 0x6C6B7362  # of this command, among all advisory locks of the database
 _TRIES = 3
 _FIRST_PASSWORD_CHARACTERS = 20
-_PLAY_CREDITS = Decimal(1000)
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--sandbox",
             action="store_true",
-            help="Install the sandbox app, with a sender ID and credits: no account, no SMS.",
+            help="Install the sandbox app, with a sender ID: no account, no SMS.",
         )
+        parser.add_argument("--credits", type=Decimal, help="The opening balance, once. They are real credits.")
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print one JSON object.")
 
     def handle(
@@ -62,11 +63,14 @@ class Command(BaseCommand):
         email: str,
         password: str | None = None,
         sandbox: bool = False,
+        credits: Decimal | None = None,
         as_json: bool = False,
         **options: Any,
     ) -> None:
         _require_migrations()
-        access = self._bootstrap(name=organization.strip(), email=email.strip(), password=password, sandbox=sandbox)
+        access = self._bootstrap(
+            name=organization.strip(), email=email.strip(), password=password, sandbox=sandbox, credits=credits
+        )
         if as_json:
             self.stdout.write(json.dumps(asdict(access)))
             return
@@ -74,12 +78,14 @@ class Command(BaseCommand):
         for label, value in shown.items():
             self.stdout.write(f"{label.replace('_', ' ') + ':':<17}{value}")
 
-    def _bootstrap(self, *, name: str, email: str, password: str | None, sandbox: bool) -> Access:
+    def _bootstrap(
+        self, *, name: str, email: str, password: str | None, sandbox: bool, credits: Decimal | None
+    ) -> Access:
         for tries_left in reversed(range(_TRIES)):
             try:
                 with transaction.atomic():
                     _wait_for_turn()
-                    return self._make(name=name, email=email, password=password, sandbox=sandbox)
+                    return self._make(name=name, email=email, password=password, sandbox=sandbox, credits=credits)
             except IntegrityError:
                 # Somebody made the same thing in the console at this moment; it is found next time.
                 if not tries_left:
@@ -88,12 +94,14 @@ class Command(BaseCommand):
                 raise CommandError(" ".join(error.messages)) from None
         raise AssertionError("the last try returns or raises")
 
-    def _make(self, *, name: str, email: str, password: str | None, sandbox: bool) -> Access:
+    def _make(self, *, name: str, email: str, password: str | None, sandbox: bool, credits: Decimal | None) -> Access:
         organization = _organization(name)
         user = _user(email, password)
         Membership.objects.update_or_create(user=user, organization=organization, defaults={"role": Role.ADMIN})
         if sandbox:
-            _play(organization)
+            _install_sandbox(organization)
+        if credits is not None:
+            _open_account(organization, credits)
         if not user.is_active:
             self.stderr.write(f"{user.email} is switched off and cannot log in.")
         if not organization.is_active:
@@ -107,8 +115,8 @@ class Command(BaseCommand):
         )
 
 
-def _play(organization: Organization) -> None:
-    """Install the sandbox, with a sender ID and credits that are good for nothing else, unless it is there already."""
+def _install_sandbox(organization: Organization) -> None:
+    """Install the sandbox with a sender ID that sends through it, unless it is there already."""
     try:
         app = installing.install(organization=organization, slug=SANDBOX, credentials={})
     except installing.AlreadyInstalled:
@@ -120,7 +128,16 @@ def _play(organization: Organization) -> None:
         description="Simulated: nothing leaves.",
         app=app,
     )
-    ledger.top_up(organization=organization, amount=_PLAY_CREDITS, description="To try things out with the sandbox")
+
+
+def _open_account(organization: Organization, amount: Decimal) -> None:
+    """Give the opening balance, unless the account has been moved before."""
+    if ledger.open_account(organization).transactions.exists():
+        return
+    try:
+        ledger.top_up(organization=organization, amount=amount, description="Opening balance")
+    except LinkitError as error:
+        raise CommandError(f"--credits: {error.message}") from None
 
 
 def _require_migrations() -> None:
