@@ -17,6 +17,7 @@ from django.db.models import Exists, F, OuterRef
 from billing.models import BalanceAlert, CreditAccount
 from linkit import clock
 from linkit.models import Membership, Organization, Role
+from linkit.spreadsheet import exact
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ def _write(account: CreditAccount, threshold: Decimal) -> int:
         logger.warning("Organization %s has no administrator to tell about its balance.", account.pk)
         return 0
     return send_mail(
-        f"{account.organization}: {account.balance.normalize():f} SMS credits left",
-        f"The SMS credits of {account.organization} have fallen below {threshold.normalize():f}:"
-        f" {account.balance.normalize():f} are left.\n\nWhen none are left, messages to contacts are refused and"
+        f"{account.organization}: {exact(account.balance)} SMS credits left",
+        f"The SMS credits of {account.organization} have fallen below {exact(threshold)}:"
+        f" {exact(account.balance)} are left.\n\nWhen none are left, messages to contacts are refused and"
         f" programs pause. Ask whoever runs this platform for a top-up.\n\n{settings.PUBLIC_URL}\n",
         None,
         to,

@@ -16,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from billing import ledger
 from billing.ledger import Credits
@@ -33,6 +33,16 @@ from sms_providers.sending import Ending, Route
 # What keeps all rows of a job from being sent, and what to do about it.
 _PAUSING = {"no_app": "See to the app, then resume.", "insufficient_credits": "Top up, then resume."}
 _UNPAID_PAUSE = timedelta(seconds=1)  # before a message is looked at again whose hold was refused
+# Jobs that cost credits of which messages under way hold all there are: these may come back, and until then a claim
+# would only turn their rows over.
+_WAITS_FOR_HOLDS = (
+    Q(is_test=False)
+    & (Q(program_id__isnull=False) | Q(app__is_metered=True))
+    & Q(
+        organization__credit_account__balance__gt=0,
+        organization__credit_account__balance__lte=F("organization__credit_account__held"),
+    )
+)
 _JOBS_LOOKED_AT = 16  # in one claim; which of more comes by lot
 _COLUMNS = ", ".join(f'm."{field.column}"' for field in Message._meta.concrete_fields)
 # One statement takes a batch. PostgreSQL passes over rows that another worker is taking at this moment; SQLite has
@@ -167,7 +177,7 @@ def _take(lane: str, owner: object, *, limit: int, token: uuid.UUID, now: dateti
 def _take_of_jobs(*, limit: int, token: uuid.UUID, now: datetime) -> list[Message]:
     """Lease rows of running jobs: organizations take turns, and so do the jobs of one, both by lot."""
     due = Message.objects.filter(job=OuterRef("pk"), status=Status.PENDING, next_attempt_at__lte=now)
-    jobs = BulkJob.objects.filter(Exists(due), status=JobStatus.RUNNING, expires_at__gt=now)
+    jobs = BulkJob.objects.filter(Exists(due), status=JobStatus.RUNNING, expires_at__gt=now).exclude(_WAITS_FOR_HOLDS)
     found = list(jobs.order_by("?").values_list("pk", "organization_id")[:_JOBS_LOOKED_AT])
     firsts = list({organization_id: pk for pk, organization_id in found}.values())
     messages: list[Message] = []

@@ -25,6 +25,7 @@ WAITS_FOR_CREDITS = ("insufficient_credits", "credits_held")  # reasons of a `Wa
 NO_APP_WAIT = timedelta(seconds=30)  # until the installed apps are looked at again
 # Until the balance is. A top-up comes first (receivers.send_what_waited), so the pause may grow with the age.
 _CREDITS_WAIT_MIN, _CREDITS_WAIT_MAX = timedelta(seconds=30), timedelta(minutes=10)
+_HELD_WAIT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,13 @@ def choose(
     if credits is not Credits.AVAILABLE:
         free = [(app, free_at) for app, free_at in left if not _is_charged(message, app)]
         if not free:
-            until = now + _credits_wait(message, now)
             if credits is Credits.HELD:
+                # Rows of a job are not claimed at all meanwhile; one that was in hand already comes back with them.
+                until = now + (_HELD_WAIT if message.job_id else _credits_wait(message, now))
                 return Wait(until, "credits_held", "Messages under way hold all credits that are left; it waits.")
-            return Wait(until, "insufficient_credits", "It costs credits, and there are none left.")
+            return Wait(
+                now + _credits_wait(message, now), "insufficient_credits", "It costs credits, and there are none left."
+            )
         left = free
     for app, free_at in left:
         if free_at <= now and (route := _route(app)):

@@ -26,6 +26,7 @@ from linkit import clock, encoding
 from linkit.errors import LinkitError
 from linkit.markup import badge, ltr, moment
 from linkit.permissions import Scope
+from linkit.spreadsheet import exact
 from linkit.tenancy import OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, reach
 from outbox import console
 from outbox.bulk import answers
@@ -321,7 +322,7 @@ def samples(program: SmsProgram) -> list[dict[str, Any]]:
         rendered = template.render(rendering.values_of(contact, attributes))
         counted = encoding.segments(rendered.text)
         cost = tariff.price(contact.primary_phone) * counted.count
-        found.append({"contact": contact, "rendered": rendered, "counted": counted, "cost": f"{cost.normalize():f}"})
+        found.append({"contact": contact, "rendered": rendered, "counted": counted, "cost": exact(cost)})
     return found
 
 

@@ -48,14 +48,14 @@ def stack_env() -> dict[str, str]:
     return {"OUTBOX_SENDERS": str(SENDERS), "BULK_WORK_LEASE_SECONDS": "0.5"}
 
 
-# For processes that a test kills or freezes: deadlines and leases that end within it. A send has 1.5 seconds to
-# begin and three to end, which a busy machine may need.
+# For processes that a test kills or freezes: deadlines and leases that end within it. A send has three seconds to
+# begin and 3.5 to end, which a busy machine may need.
 IMPATIENT = {
-    "DIRECT_SEND_DEADLINE_SECONDS": "4.5",
-    "PROVIDER_CALL_LIMIT_WEB_SECONDS": "3",
-    "OUTBOX_LEASE_SECONDS": "5",
+    "DIRECT_SEND_DEADLINE_SECONDS": "6.5",
+    "PROVIDER_CALL_LIMIT_WEB_SECONDS": "3.5",
+    "OUTBOX_LEASE_SECONDS": "7",
     "OUTBOX_LEASE_MARGIN_SECONDS": "0.5",
-    "PROVIDER_CALL_LIMIT_SECONDS": "3",
+    "PROVIDER_CALL_LIMIT_SECONDS": "3.5",
     # After which the database ends the session of one that stands still in a transaction.
     "DATABASE_IDLE_TRANSACTION_SECONDS": "2",
 }

@@ -293,3 +293,21 @@ def test_two_organizations_in_one_batch(
     Drain().run()
     assert figures(organization) == figures(other_organization) == (10 - 3 * RATE, 0)
     call_command("audit_credits")
+
+
+def test_a_job_whose_credits_are_held_is_left_alone(
+    queue: Queue, metered: OrganizationApp, organization: Organization, script: Script
+):
+    """Its rows are not turned over while messages under way may still give credits back."""
+    job = BulkJob.objects.create(
+        organization=organization, app=metered, provider_slug="first-sms", size=0, status=JobStatus.RUNNING,
+        total_count=1, expires_at=Now() + timedelta(hours=1), run_started_at=Now(),
+    )  # fmt: skip
+    Message.objects.filter(pk=queue().pk).update(job=job, row_number=2, expires_at=None)
+    held = uuid4()
+    ledger.hold(organization.pk, [Wanted(held, Decimal(10))])
+    assert claims.claim(limit=5) == []
+    ledger.release(organization.pk, [held])
+    Drain().run()
+    job.refresh_from_db()
+    assert (job.status, job.sent_count) == (JobStatus.COMPLETED, 1)
