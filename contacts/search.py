@@ -27,7 +27,7 @@ from linkit.permissions import organization_of
 LONGEST = 100  # characters of a search that are read
 _WINDOW = 20_000  # contacts of a first look
 _CAP = COUNT_CAP + 1
-_USUAL = 0.7  # of the newest
+_USUAL, _SAMPLE = 0.7, 2000  # of so many of the newest
 _MIDDLE = 6  # letters of a name, four trigrams
 # What it costs, in µs: to read a contact from the index of lists; to find one by its trigrams, and to look at it then.
 _READ, _FIND, _VISIT = 0.3, 0.5, 1.5
@@ -178,8 +178,8 @@ class _Search:
             return set()
         newest = f"SELECT search_text FROM {self.contacts} ORDER BY {_sql_order(['-created_at', '-pk'])} LIMIT %s"
         counts = ", ".join(["count(*) FILTER (WHERE strpos(search_text, %s) > 0)"] * len(short))
-        found = self.one(f"SELECT {counts} FROM ({newest}) newest", [*short, *self.organization, _WINDOW])
-        usual = {word for word, count in zip(short, found, strict=True) if count > _USUAL * _WINDOW}
+        found = self.one(f"SELECT {counts} FROM ({newest}) newest", [*short, *self.organization, _SAMPLE])
+        usual = {word for word, count in zip(short, found, strict=True) if count > _USUAL * _SAMPLE}
         return usual if len(usual) < len(self.words) else set()
 
     def walk(self) -> list[UUID]:

@@ -206,6 +206,7 @@ def test_every_way_finds_the_same(
 ):
     monkeypatch.setattr(search, "_WINDOW", window)
     monkeypatch.setattr(search, "_READ", cost)
+    monkeypatch.setattr(search, "_SAMPLE", 10)
     own = Contact.objects.live().filter(organization=organization)
     for place, typed in enumerate([*ASKED, "oldest"]):
         words = search.terms(typed)
