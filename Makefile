@@ -8,7 +8,8 @@ ONCE = gateway test_tenancy.py test_openapi.py test_docs.py test_env_example.py 
 	contacts/test_rendering.py linkit/test_encoding.py linkit/test_phone_fast_path.py linkit/test_segment_vectors.py \
 	outbox/bulk/test_columns.py outbox/bulk/test_reading_csv.py outbox/bulk/test_reading_xlsx.py outbox/bulk/test_rows.py \
 	sms_providers/adapters sms_providers/test_transport.py
-PYTEST = $(VENV_PYTHON) -m pytest -n auto $(PYTEST_ARGS)
+# Whoever is done takes from the others: a few tests run processes and take as long as hundreds.
+PYTEST = $(VENV_PYTHON) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL = help
 .PHONY: help run test bench check lock clean
