@@ -49,8 +49,8 @@ class TooManyAttributes(Conflict):
 # --- attributes ---------------------------------------------------------------------------------------------------
 
 
-def live(organization: Organization) -> dict[str, CustomAttribute]:
-    """Return the attributes of an organization by their slug, oldest first."""
+def live(organization: Organization | UUID) -> dict[str, CustomAttribute]:
+    """Return the attributes of an organization, which an id may name, by their slug, oldest first."""
     found = CustomAttribute.objects.filter(organization=organization, deleted_at__isnull=True)
     return {attribute.name: attribute for attribute in found}
 

@@ -76,8 +76,7 @@ def change(*, audience: Audience, name: str | None = None, description: str | No
 def delete(*, audience: Audience) -> None:
     """Delete the list. Its contacts stay. Raises `Conflict` while a program that goes to it is being queued."""
     with transaction.atomic():
-        take_turn(audience.organization)  # or somebody puts one more contact on it meanwhile
-        list(Audience.objects.select_for_update().filter(pk=audience.pk).values_list("pk"))
+        take_turn(audience.organization)  # or a contact is put on it, or a program launched, meanwhile
         if SmsProgram.objects.filter(audience=audience.pk, job__status=JobStatus.CHECKING).exists():
             raise Conflict("A program is just being queued for this audience; delete it in a moment.")
         Audience.objects.filter(pk=audience.pk).delete()

@@ -66,7 +66,7 @@ class ProgramSerializer(serializers.ModelSerializer[SmsProgram]):
 
     @extend_schema_field(ProgramProgressSerializer)
     def get_progress(self, program: SmsProgram) -> dict[str, int]:
-        return programs.progress(program)
+        return answers.counts(program.job)
 
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_finishedAt(self, program: SmsProgram) -> Any:

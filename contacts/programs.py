@@ -14,11 +14,12 @@ from billing import ledger
 from billing.ledger import InsufficientCreditsError
 from contacts import rendering, single
 from contacts.models import Audience, Contact, SmsProgram
+from contacts.turns import take_turn
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization, Token, User
 from outbox import tasks
-from outbox.bulk import answers, jobs, splitting
+from outbox.bulk import jobs, splitting
 from outbox.bulk.checking import Batch
 from outbox.bulk.models import LIVE, BulkJob, JobStatus
 from outbox.bulk.rows import RowError, ValidRow
@@ -98,12 +99,10 @@ def launch(*, program: SmsProgram, token: Token | None = None, user: User | None
     nothing is available, and `InvalidInput` when it has nobody to go to.
     """
     with transaction.atomic():
+        take_turn(program.organization)  # an audience is deleted before, or once its messages are written
         current = _locked_draft(program)
         organization = current.organization
         route = single.gateway(single.usable_sender(organization, current.sender_id))
-        if current.audience_id:
-            # It stays until the messages are written: `audiences.delete` looks once it has this lock.
-            list(Audience.objects.select_for_update(no_key=True).filter(pk=current.audience_id).values_list("pk"))
         if not recipients(current).exists():
             raise InvalidInput("There is no contact to send to; nothing was sent.", reason="no_contacts")
         if not current.is_test and not ledger.has_credits(organization):
@@ -158,13 +157,6 @@ def reload(program: SmsProgram) -> SmsProgram:
     return SmsProgram.objects.select_related("job", "sender").get(pk=program.pk)
 
 
-def progress(program: SmsProgram) -> dict[str, int]:
-    """Return how many messages ended how; of a draft, zeros."""
-    if program.job is None:
-        return dict.fromkeys(("sent", "failed", "pending", "unknown", "total"), 0)
-    return answers.counts(program.job)
-
-
 def find(*, programs: QuerySet[SmsProgram], program_id: UUID) -> SmsProgram:
     """Return one of the caller's programs. Raises `Missing`."""
     program = programs.select_related("job", "sender", "organization").filter(pk=program_id).first()
@@ -175,7 +167,7 @@ def find(*, programs: QuerySet[SmsProgram], program_id: UUID) -> SmsProgram:
 
 def recipients(program: SmsProgram) -> QuerySet[Contact]:
     """Return whom it goes to at this moment: contacts that are not deleted, by id."""
-    chosen = program.audience.contacts.all() if program.audience else program.contacts.all()
+    chosen = program.audience.contacts if program.audience else program.contacts
     return chosen.filter(organization=program.organization_id, deleted_at=None).order_by("pk")
 
 
@@ -190,8 +182,7 @@ def _audience(organization: Organization, audience_id: UUID | None) -> Audience 
 
 def _set_contacts(program: SmsProgram, contact_ids: Sequence[UUID]) -> None:
     wanted = set(contact_ids)
-    found = Contact.objects.filter(pk__in=wanted, organization=program.organization_id, deleted_at=None)
-    known = list(found)
+    known = list(Contact.objects.live().filter(pk__in=wanted, organization=program.organization_id))
     if unknown := wanted - {contact.pk for contact in known}:
         named = ", ".join(str(pk) for pk in sorted(unknown)[:5])
         raise InvalidInput(

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from billing import ledger
 from billing.ledger import InsufficientCreditsError
-from contacts import rendering
-from contacts.models import Contact, CustomAttribute
+from contacts import attributes, rendering
+from contacts.models import Contact
 from linkit.errors import InvalidInput, Missing
 from linkit.models import Organization, Token, User
 from sms_providers import catalogue, sending
@@ -115,7 +115,7 @@ def gateway(sender: SenderId) -> Route:
 
 def find_contact(organization: Organization, contact_id: UUID) -> Contact:
     """Return a contact of the organization. Raises `ContactNotFoundError`."""
-    contact = Contact.objects.filter(pk=contact_id, organization=organization, deleted_at=None).first()
+    contact = Contact.objects.live().filter(pk=contact_id, organization=organization).first()
     if contact is None:
         raise ContactNotFoundError("There is no such contact; nothing was sent.")
     return contact
@@ -128,5 +128,4 @@ def values_for(contact: Contact) -> dict[str, object]:
 
 def attribute_names(organization_id: UUID) -> dict[str, str]:
     """Return the names of an organization's attributes by their id."""
-    live = CustomAttribute.objects.filter(organization=organization_id, deleted_at=None)
-    return {str(pk): name for pk, name in live.values_list("pk", "name")}
+    return {str(attribute.pk): name for name, attribute in attributes.live(organization_id).items()}

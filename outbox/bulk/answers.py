@@ -12,8 +12,10 @@ from outbox.models import Message
 from sms_providers.models import Status
 
 
-def counts(job: BulkJob) -> dict[str, int]:
-    """Return the five counters; `total` is the sum of the others."""
+def counts(job: BulkJob | None) -> dict[str, int]:
+    """Return the five counters, zeros for none; `total` is the sum of the others."""
+    if job is None:
+        return dict.fromkeys(("total", "sent", "failed", "unknown", "pending"), 0)
     return {
         "total": job.total_count,
         "sent": job.sent_count,
@@ -26,8 +28,7 @@ def counts(job: BulkJob) -> dict[str, int]:
 def progress(job: BulkJob | None) -> dict[str, Any]:
     """Return where a job stands, from its own row alone; zeros for none."""
     if job is None:
-        zeros = dict.fromkeys(("total", "sent", "failed", "unknown", "pending"), 0)
-        return {**zeros, "job_id": None, "status": None, "rate_per_second": None, "eta_seconds": None}
+        return {**counts(None), "job_id": None, "status": None, "rate_per_second": None, "eta_seconds": None}
     pace = jobs.pace(job, now=clock.now())
     return {
         **counts(job),

@@ -11,6 +11,7 @@ import pytest
 from django.db import connections
 
 from linkit.models import Organization
+from sms_providers.models import OrganizationApp, SenderId
 from tests import factories
 from tests.conftest import Api
 
@@ -19,6 +20,16 @@ UPSERT = "/api/contact/upsert"
 ATTRIBUTES = "/api/custom-attributes"
 AUDIENCE = "/api/audience"
 NOBODY = "0b6ff4b6-2f2e-4f2b-9c3f-0f9f7f9b7f10"  # an id that no row has
+
+
+@pytest.fixture
+def sandbox(install: Callable[..., OrganizationApp]) -> OrganizationApp:
+    return install("sandbox-sms")
+
+
+@pytest.fixture
+def sender(organization: Organization, sandbox: OrganizationApp) -> SenderId:
+    return factories.make_sender(organization, sandbox)
 
 
 def assert_error(response: Any, status: int) -> dict[str, Any]:

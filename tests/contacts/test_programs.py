@@ -35,16 +35,6 @@ RATE = Decimal("1.887")
 
 
 @pytest.fixture
-def sandbox(install: Callable[..., OrganizationApp]) -> OrganizationApp:
-    return install("sandbox-sms")
-
-
-@pytest.fixture
-def sender(organization: Organization, sandbox: OrganizationApp) -> SenderId:
-    return factories.make_sender(organization, sandbox)
-
-
-@pytest.fixture
 def people(organization: Organization) -> list[Contact]:
     return [factories.make_contact(organization, first_name=name) for name in ("Sara", "Ali", "")]
 

@@ -25,16 +25,6 @@ RATE = 1.887
 
 
 @pytest.fixture
-def sandbox(install: Callable[..., OrganizationApp]) -> OrganizationApp:
-    return install("sandbox-sms")
-
-
-@pytest.fixture
-def sender(organization: Organization, sandbox: OrganizationApp) -> SenderId:
-    return factories.make_sender(organization, sandbox)
-
-
-@pytest.fixture
 def contact(organization: Organization) -> Contact:
     tier = CustomAttribute.objects.create(
         organization=organization, name="loyalty_tier", display_name="Loyalty Tier", type="text"
