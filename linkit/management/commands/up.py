@@ -61,6 +61,15 @@ class Stopped(KeyboardInterrupt):
     """Somebody asked us to end."""
 
 
+def _say_what_is_lost(lost: sys.UnraisableHookArgs) -> None:
+    """Write what nobody can catch, but for `Stopped`.
+
+    A signal may come while the interpreter tidies up, where it leads no exception on: `_go_on` sees that it came.
+    """
+    if lost.exc_type is not Stopped:
+        sys.__unraisablehook__(lost)
+
+
 class Command(BaseCommand):
     help = (
         "Run the whole product on this machine: web, worker, beat and, unless REDIS_URL is set, a Valkey server."
@@ -80,6 +89,7 @@ class Command(BaseCommand):
         for number in numbers:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
                 signal.signal(number, self._note_signal)
+        sys.unraisablehook = _say_what_is_lost
         try:
             with contextlib.ExitStack() as stack:
                 self._run(stack)
