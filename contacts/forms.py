@@ -7,13 +7,13 @@ from copy import deepcopy
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
 
 from contacts import attributes, cells
 from contacts.columns import FIELDS, Columns
 from contacts.models import AttributeType, Audience, Contact, CustomAttribute
 from contacts.sheets import MAX_BYTES, MAX_ROWS
 from linkit.errors import InvalidInput
+from linkit.forms import OrganizationsForm
 from linkit.models import Organization
 from linkit.widgets import AmountInput, LocalDateInput
 from outbox.bulk.reading import Overrides
@@ -21,20 +21,6 @@ from outbox.forms import SendFileForm
 
 _ATTRIBUTE = "attribute_"
 _TRUTH = [("", "–"), ("true", "Yes"), ("false", "No")]
-
-
-class OrganizationsForm(forms.Form):
-    """A form that is for one of several organizations; the choice is not shown to somebody who has only one."""
-
-    organization = forms.ModelChoiceField(Organization.objects.none(), empty_label=None)
-
-    def __init__(self, *args: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        chooser = self.fields["organization"]
-        assert isinstance(chooser, forms.ModelChoiceField)
-        chooser.queryset = organizations
-        if len(only := list(organizations[:2])) == 1:
-            chooser.initial, chooser.widget = only[0], forms.HiddenInput()
 
 
 # --- contacts -----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_variables
 
 from linkit import clock, tokens
+from linkit.forms import OrganizationsForm
 from linkit.markup import badge, ltr, moment
 from linkit.models import ApiKey, Membership, Organization, Token, User
 from linkit.permissions import Scope
@@ -190,10 +191,9 @@ _SCOPE_WORDS = {
 }
 
 
-class KeyForm(forms.Form):
+class KeyForm(OrganizationsForm):
     """A new API key. The secret is made on saving."""
 
-    organization = forms.ModelChoiceField(Organization.objects.none(), empty_label=None)
     name = forms.CharField(max_length=120, help_text="What this key is for, such as web shop.")
     scopes = forms.MultipleChoiceField(
         label="It may",
@@ -212,14 +212,6 @@ class KeyForm(forms.Form):
         widget=LocalDateTimeInput,
         help_text="Empty: never. A key can be revoked any time.",
     )
-
-    def __init__(self, *args: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        chooser = self.fields["organization"]
-        assert isinstance(chooser, forms.ModelChoiceField)
-        chooser.queryset = organizations
-        if len(only := list(organizations[:2])) == 1:
-            chooser.initial, chooser.widget = only[0], forms.HiddenInput()
 
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]

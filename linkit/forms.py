@@ -6,7 +6,10 @@ import uuid
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 from django.http import QueryDict
+
+from linkit.models import Organization
 
 
 class OnceForm(forms.Form):
@@ -29,3 +32,17 @@ class OnceForm(forms.Form):
     def renew(self) -> None:
         """Make the next sending of this form another intent, with its input kept."""
         self.data = {**self.data.dict(), "once": str(uuid.uuid4())} if isinstance(self.data, QueryDict) else self.data
+
+
+class OrganizationsForm(forms.Form):
+    """A form that is for one of several organizations; the choice is not shown to somebody who has only one."""
+
+    organization = forms.ModelChoiceField(Organization.objects.none(), empty_label=None)
+
+    def __init__(self, *args: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chooser = self.fields["organization"]
+        assert isinstance(chooser, forms.ModelChoiceField)
+        chooser.queryset = organizations
+        if len(only := list(organizations[:2])) == 1:
+            chooser.initial, chooser.widget = only[0], forms.HiddenInput()
