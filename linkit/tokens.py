@@ -1,12 +1,15 @@
 """Sessions and API keys: made here, shown once, found again by their hash."""
 
+import functools
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -20,6 +23,9 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_CHARACTERS = 40  # 238 bits: nobody guesses one, so an unsalted hash is enough
 # The last use is worth a write this often, not at every request.
 _LAST_USED_GRAIN = timedelta(minutes=1)
+_REMEMBERED_SECONDS, _MOST_REMEMBERED = 1.0, 10_000
+# What is read of a token's organization; the rest is read when somebody asks for it.
+_OF_ORGANIZATION = ("name", "default_region", "time_zone", "is_active")
 
 
 def _digest(secret: str) -> str:
@@ -101,16 +107,76 @@ def open_session(*, user: User) -> tuple[Token, str]:
     return _new(secret=secret, kind=Token.Kind.SESSION, user=user, expires_at=expires_at), secret
 
 
-def find(secret: str) -> Token | None:
-    """Return the live token with this secret, or None. Notes its use, once a minute at most."""
-    tokens = Token.objects.live().select_related("organization", "user")
-    token = tokens.filter(digest=_digest(secret)).first()
-    stale = timezone.now() - _LAST_USED_GRAIN
-    if token is not None and (token.last_used_at is None or token.last_used_at < stale):
-        Token.objects.filter(pk=token.pk).update(last_used_at=Now())
+def find(secret: str, *, may_be_remembered: bool = False) -> Token | None:
+    """Return the live token with this secret, or None. Notes its use, once a minute at most.
+
+    With `may_be_remembered` an API key is looked up once a second at most: revoked or expired in another process, or
+    its organization changed, it works here for up to a second more. In this process revoking takes effect at once.
+    """
+    digest = _digest(secret)
+    if may_be_remembered and (token := _remembered.get(digest)):
+        return token
+    token = _look_up(digest)
+    if token is None:
+        return None
+    _note_use(token)
+    if token.kind == Token.Kind.API_KEY:
+        _remembered.put(digest, token)
     return token
 
 
 def revoke(token: Token) -> None:
     """Close the door for this token, now and for good. Safe to repeat."""
     Token.objects.filter(pk=token.pk, revoked_at__isnull=True).update(revoked_at=Now())
+    _remembered.forget(token.digest)
+
+
+class _Remembered:
+    """API keys of the last second, by digest."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, tuple[float, Token]] = {}
+
+    def get(self, digest: str) -> Token | None:
+        until, token = self._tokens.get(digest, (0.0, None))
+        return token if time.monotonic() < until else None
+
+    def put(self, digest: str, token: Token) -> None:
+        if len(self._tokens) >= _MOST_REMEMBERED:
+            self._tokens.clear()
+        self._tokens[digest] = time.monotonic() + _REMEMBERED_SECONDS, token
+
+    def forget(self, digest: str) -> None:
+        self._tokens.pop(digest, None)
+
+
+_remembered = _Remembered()
+
+
+def _look_up(digest: str) -> Token | None:
+    found = list(Token.objects.raw(_look_up_statement(), [digest]))
+    if not found:
+        return None
+    (token,) = found
+    if token.organization_id:
+        values = [token.organization_id, *(getattr(token, f"organization_{name}") for name in _OF_ORGANIZATION)]
+        token.organization = Organization.from_db(token._state.db, ["id", *_OF_ORGANIZATION], values)
+    return token
+
+
+@functools.cache
+def _look_up_statement() -> str:
+    """Return the statement that finds a token by its digest. Written once: that takes the ORM longer than to run it."""
+    organization = {f"organization_{name}": F(f"organization__{name}") for name in _OF_ORGANIZATION}
+    tokens = Token.objects.live().filter(digest="").annotate(**organization).order_by()
+    statement, parameters = tokens.query.sql_with_params()
+    assert parameters == ("",)
+    return statement
+
+
+def _note_use(token: Token) -> None:
+    stale = timezone.now() - _LAST_USED_GRAIN
+    if token.last_used_at is None or token.last_used_at < stale:
+        # Of many requests at once one writes.
+        unnoted = Token.objects.filter(Q(last_used_at__isnull=True) | Q(last_used_at__lt=stale), pk=token.pk)
+        unnoted.update(last_used_at=Now())

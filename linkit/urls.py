@@ -9,6 +9,8 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from linkit import api
 
 v1: list[URLPattern | URLResolver] = [
+    # First what is called most: a request is compared with every pattern before its own.
+    path("", include("outbox.urls")),
     path("auth/login", api.LoginView.as_view()),
     path("auth/logout", api.LogoutView.as_view()),
     path("auth/me", api.MeView.as_view()),
@@ -17,7 +19,6 @@ v1: list[URLPattern | URLResolver] = [
     path("ping", api.PingView.as_view()),
     path("health", api.HealthView.as_view()),
     path("", include("sms_providers.urls")),
-    path("", include("outbox.urls")),
 ]
 
 contact_api: list[URLPattern | URLResolver] = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,15 +17,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from billing import ledger
 from billing.ledger import Credits
-from linkit import clock
+from linkit import batches, clock
 from outbox import routing
 from outbox.bulk import counters
-from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
+from outbox.turns import Queue, Room, Turns
 from sms_providers import charging, sending
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Outcome, Result
@@ -33,48 +34,53 @@ from sms_providers.sending import Ending, Route
 # What keeps all rows of a job from being sent, and what to do about it.
 _PAUSING = {"no_app": "See to the app, then resume.", "insufficient_credits": "Top up, then resume."}
 _UNPAID_PAUSE = timedelta(seconds=1)  # before a message is looked at again whose hold was refused
-# Jobs that cost credits of which messages under way hold all there are: these may come back, and until then a claim
-# would only turn their rows over.
-_WAITS_FOR_HOLDS = (
-    Q(is_test=False)
-    & (Q(program_id__isnull=False) | Q(app__is_metered=True))
-    & Q(
-        organization__credit_account__balance__gt=0,
-        organization__credit_account__balance__lte=F("organization__credit_account__held"),
-    )
-)
-_JOBS_LOOKED_AT = 16  # in one claim; which of more comes by lot
-_COLUMNS = ", ".join(f'm."{field.column}"' for field in Message._meta.concrete_fields)
-# One statement takes a batch. PostgreSQL passes over rows that another worker is taking at this moment; SQLite has
-# one writer at a time, so there are none.
-_CLAIM = """
-WITH due AS MATERIALIZED (
-    SELECT id AS due_id FROM outbox_message
-    WHERE status = 'pending' AND next_attempt_at <= %s AND {lane} LIMIT %s {lock}
-)
-UPDATE outbox_message AS m
-SET status = 'sending', claim_token = %s, claimed_at = %s, lease_expires_at = %s, updated_at = %s
-FROM due WHERE m.id = due.due_id
-RETURNING {columns}
-"""
-# The lanes: messages of their own come first; what room is left goes to running jobs.
-_ALONE = "job_id IS NULL AND expires_at > %s ORDER BY next_attempt_at, id"
-_OF_JOB = "job_id = %s ORDER BY next_attempt_at, row_number"
+# Columns of what is written at once, with PostgreSQL's types.
+_TEXT, _TIME = "text", "timestamptz"
+_MARKED = {"id": _TEXT, "claim_token": "uuid", "app_id": "bigint", "app_updated_at": _TIME, "provider_slug": _TEXT}
+_FINISHED = {
+    "id": _TEXT, "status": _TEXT, "reason": _TEXT, "error_message": _TEXT, "due_at": _TIME, "sent_at": _TIME,
+}  # fmt: skip
+_GIVEN_BACK = {"id": _TEXT, "claim_token": "uuid", "due_at": _TIME, "reason": _TEXT, "error_message": _TEXT}
 # The start mark: only while the claim still holds, the job runs and the app may still send, as it was when it was
 # chosen.
 _MARK = """
-UPDATE outbox_message SET started_at = %s, updated_at = %s, app_id = %s, provider_slug = %s
-WHERE id IN ({ids}) AND claim_token = %s AND status = 'sending' AND started_at IS NULL
-AND lease_expires_at > %s
-AND (expires_at > %s OR EXISTS (
-    SELECT 1 FROM outbox_bulkjob AS job
-    WHERE job.id = outbox_message.job_id AND job.status = 'running' AND job.expires_at > %s
+WITH {given},
+running AS MATERIALIZED (
+    SELECT id FROM outbox_bulkjob WHERE id IN ({jobs}) AND status = 'running' AND expires_at > %s
+),
+usable AS MATERIALIZED (
+    SELECT id, updated_at FROM sms_providers_organizationapp
+    WHERE id IN ({apps}) AND is_enabled AND uninstalled_at IS NULL
+)
+UPDATE outbox_message AS m
+SET started_at = %s, updated_at = %s, app_id = given.app_id, provider_slug = given.provider_slug
+FROM given
+WHERE m.id = given.id AND m.claim_token = given.claim_token AND m.status = 'sending' AND m.started_at IS NULL
+AND m.lease_expires_at > %s
+AND (m.expires_at > %s OR m.job_id IN (SELECT id FROM running))
+AND (given.app_id IS NULL OR EXISTS (
+    SELECT 1 FROM usable WHERE usable.id = given.app_id AND usable.updated_at = given.app_updated_at
 ))
-AND (%s OR EXISTS (
-    SELECT 1 FROM sms_providers_organizationapp AS app
-    WHERE app.id = %s AND app.is_enabled AND app.uninstalled_at IS NULL AND app.updated_at = %s
-))
-RETURNING id
+RETURNING {id}
+"""
+# An unknown one keeps its claim's token: a late answer of the same attempt may still settle it.
+_FINISH = """
+WITH {given}
+UPDATE outbox_message AS m
+SET status = given.status, reason = given.reason, error_message = given.error_message, lease_expires_at = NULL,
+    claim_token = CASE WHEN given.status = 'dispatch_timeout' THEN m.claim_token END,
+    started_at = CASE WHEN given.status = 'pending' THEN NULL ELSE m.started_at END,
+    next_attempt_at = COALESCE(given.due_at, m.next_attempt_at), sent_at = given.sent_at, updated_at = %s
+FROM given
+WHERE m.id = given.id
+"""
+_GIVE_BACK = """
+WITH {given}
+UPDATE outbox_message AS m
+SET status = 'pending', claim_token = NULL, lease_expires_at = NULL, next_attempt_at = given.due_at,
+    reason = given.reason, error_message = given.error_message, updated_at = %s
+FROM given
+WHERE m.id = given.id AND m.claim_token = given.claim_token AND m.status = 'sending' AND m.started_at IS NULL
 """
 
 
@@ -116,15 +122,17 @@ class Started:
         return sum(1 for _ in itertools.takewhile(lambda attempt: attempt.outcome in certain, self.same_app))
 
 
-def claim(*, limit: int) -> list[Claimed]:
-    """Lease up to `limit` due messages to the caller, the longest waiting first, and bulk rows after all others."""
+def _no_limit(queue: Queue) -> int:
+    return settings.OUTBOX_SENDERS * 100
+
+
+def claim(*, limit: int, turns: Turns | None = None, room: Room = _no_limit) -> list[Claimed]:
+    """Lease up to `limit` due messages to the caller: those whose turn it is (`turns`), rows of bulk jobs after others.
+
+    `room` says how many of a queue may be taken. Each queue's come in its order.
+    """
     began = time.monotonic()  # before the database's clock is read: the lease ends no earlier than we think
-    token = uuid.uuid4()
-    with transaction.atomic():
-        now = clock.now()
-        messages = _take(_ALONE, now, limit=limit, token=token, now=now)
-        if len(messages) < limit:
-            messages += _take_of_jobs(limit=limit - len(messages), token=token, now=now)
+    messages = (turns or Turns()).take(limit=limit, token=uuid.uuid4(), now=clock.now(), room=room)
     if not messages:
         return []
     call_limit = settings.PROVIDER_CALL_LIMIT + settings.OUTBOX_LEASE_MARGIN
@@ -149,7 +157,6 @@ def claim(*, limit: int) -> list[Claimed]:
         )
         for attempt in known.filter(log__in=logs.values()).order_by("pk"):
             tries.setdefault(attempt.log_id, []).append(attempt)
-    messages.sort(key=lambda each: (each.job_id is not None, each.next_attempt_at, each.row_number or 0, each.pk))
     return [
         Claimed(
             message,
@@ -161,31 +168,20 @@ def claim(*, limit: int) -> list[Claimed]:
             tries.get(log.pk, []) if log else [],
             standing.get(message.organization_id, Credits.AVAILABLE),
         )
-        for message in messages
+        for message in _in_turn(messages)
     ]
 
 
-def _take(lane: str, owner: object, *, limit: int, token: uuid.UUID, now: datetime) -> list[Message]:
-    lock = "FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    columns = _COLUMNS if connection.vendor == "postgresql" else _COLUMNS.replace("m.", "")
-    values = (now, owner, limit, token, now, now + settings.OUTBOX_LEASE, now)
-    return list(
-        Message.objects.raw(_CLAIM.format(lane=lane, lock=lock, columns=columns), [_db(value) for value in values])
-    )
-
-
-def _take_of_jobs(*, limit: int, token: uuid.UUID, now: datetime) -> list[Message]:
-    """Lease rows of running jobs: organizations take turns, and so do the jobs of one, both by lot."""
-    due = Message.objects.filter(job=OuterRef("pk"), status=Status.PENDING, next_attempt_at__lte=now)
-    jobs = BulkJob.objects.filter(Exists(due), status=JobStatus.RUNNING, expires_at__gt=now).exclude(_WAITS_FOR_HOLDS)
-    found = list(jobs.order_by("?").values_list("pk", "organization_id")[:_JOBS_LOOKED_AT])
-    firsts = list({organization_id: pk for pk, organization_id in found}.values())
-    messages: list[Message] = []
-    for share, round_of in ((-(-limit // max(1, len(firsts))), firsts), (limit, [pk for pk, _ in found])):
-        for job_id in round_of:
-            if room := min(share, limit - len(messages)):
-                messages += _take(_OF_JOB, job_id, limit=room, token=token, now=now)
-    return messages
+def _in_turn(messages: list[Message]) -> list[Message]:
+    """Return messages before the rows of jobs, and of each queue the first, then the second of each, and so on."""
+    messages.sort(key=lambda each: (each.next_attempt_at, each.row_number or 0, each.pk))
+    places: Counter[uuid.UUID] = Counter()
+    ranks = {}
+    for message in messages:
+        queue = message.job_id or message.organization_id
+        ranks[message.pk] = (message.job_id is not None, places[queue])
+        places[queue] += 1
+    return sorted(messages, key=lambda each: ranks[each.pk])
 
 
 def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
@@ -194,24 +190,13 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
     It lost its lease or expired, its job was paused or stopped, its app was disabled or changed meanwhile, or it costs
     credits of which there are none: those it costs are held here.
     """
-    # Rows of one claim that go through one app, as it was at that claim, are marked by one statement.
-    groups: dict[tuple[Any, ...], list[tuple[Claimed, Route]]] = {}
-    for claimed, route in sorted(batch, key=lambda pair: pair[0].message.pk):
-        app = route.app
-        key = (claimed.message.claim_token, app.pk if app else None, app.updated_at if app else None, route.slug)
-        groups.setdefault(key, []).append((claimed, route))
+    batch = sorted(batch, key=lambda pair: pair[0].message.pk)
     with transaction.atomic():
         counters.hold(claimed.message.job_id for claimed, _ in batch)
-        now = clock.now()
-        won = []
-        for (token, app_id, app_updated_at, slug), pairs in groups.items():
-            ids = [claimed.message.pk for claimed, _ in pairs]
-            guards = [token, now, now, now, app_id is None, app_id, app_updated_at]
-            with connection.cursor() as cursor:
-                statement = _MARK.format(ids=", ".join(["%s"] * len(ids)))
-                cursor.execute(statement, [_db(value) for value in (now, now, app_id, slug, *ids, *guards)])
-                marked = {row[0] for row in cursor.fetchall()}
-            won += [pair for pair in pairs if pair[0].message.pk in marked]
+        with batches.pipelined():  # with the BEGIN
+            now = clock.now()
+        marked = _mark(batch, now)
+        won = [pair for pair in batch if pair[0].message.pk in marked]
         sends = [(claimed.log or _log_for(claimed.message), route) for claimed, route in won]
         charging.price(sends, now=now)
         if refused := charging.hold([log for log, _ in sends]):
@@ -226,6 +211,28 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
         claimed.log = log
         started.append(Started(claimed, route, attempt))
     return started
+
+
+def _mark(batch: Sequence[tuple[Claimed, Route]], now: datetime) -> set[str]:
+    """Set the start mark of what may be sent, and return the ids."""
+    rows = []
+    for claimed, route in batch:
+        app = route.app
+        which = (app.pk, app.updated_at) if app else (None, None)
+        rows.append([claimed.message.pk, claimed.message.claim_token, *which, route.slug])
+    given, values = batches.table(_MARKED, rows)
+    jobs = {claimed.message.job_id for claimed, _ in batch} - {None}
+    apps = {route.app.pk for _, route in batch if route.app}
+    returned = "m.id" if connection.vendor == "postgresql" else "id"  # SQLite's RETURNING knows no alias
+    statement = _MARK.format(given=given, jobs=_holes(jobs), apps=_holes(apps), id=returned)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*values, *(_db(value) for value in (*jobs, now, *apps, now, now, now, now))])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _holes(values: Iterable[object]) -> str:
+    """Return the inside of an `IN (…)` for these values."""
+    return ", ".join("%s" for _ in values) or "NULL"
 
 
 def _unmark(claimed: Claimed) -> None:
@@ -247,20 +254,23 @@ def _db(value: Any) -> Any:
 
 
 def _log_for(message: Message) -> SmsLog:
-    return SmsLog(
-        organization_id=message.organization_id,
-        is_test=message.is_test,
-        source=message.source,
-        recipient=message.recipient,
-        text=message.text,
-        sender_id=message.sender_id,
-        encoding=message.encoding,  # counted when it was queued
-        segment_count=message.segment_count,
-        scheduled_at=message.scheduled_at,
-        program_id=message.program_id,
-        token_id=message.token_id,
-        user_id=message.user_id,
-        queued_id=message.pk,
+    return batches.build(
+        SmsLog,
+        {
+            "organization_id": message.organization_id,
+            "is_test": message.is_test,
+            "source": message.source,
+            "recipient": message.recipient,
+            "text": message.text,
+            "sender_id": message.sender_id,
+            "encoding": message.encoding,  # counted when it was queued
+            "segment_count": message.segment_count,
+            "scheduled_at": message.scheduled_at,
+            "program_id": message.program_id,
+            "token_id": message.token_id,
+            "user_id": message.user_id,
+            "queued_id": message.pk,
+        },
     )
 
 
@@ -271,11 +281,14 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
     late answer settles its own `dispatch_timeout` as long as nobody else has.
     """
     counts: dict[str, int] = {}
+    results = sorted(results, key=lambda pair: pair[0].claimed.message.pk)
     with transaction.atomic():
-        now = clock.now()
-        endings = []
+        with batches.pipelined():  # with the BEGIN
+            now = clock.now()
+        endings, changed = [], []
         moves = counters.Moves()
-        for started, result in sorted(results, key=lambda pair: pair[0].claimed.message.pk):
+        befores = _still_ours([started.claimed.message for started, _ in results])
+        for started, result in results:
             message, attempt = started.claimed.message, started.attempt
             retry_at = routing.retry_at(result, tries_before=len(started.same_app), now=now)
             if message.job_id and result.is_about_the_whole_account:
@@ -284,36 +297,45 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
                 why = f"{result.message} Nothing of the rest was sent. {_PAUSING['no_app']}".strip()
                 moves.pause(message.job_id, reason=result.reason, message=why, since=attempt.started_at)
             sending.close(attempt, result, now=now, retry_at=retry_at)
-            changes = _after(started, result, now)
-            held = Message.objects.filter(pk=message.pk, claim_token=message.claim_token)
-            for before in (Status.SENDING, Status.DISPATCH_TIMEOUT):
-                if held.filter(status=before).update(lease_expires_at=None, updated_at=now, **changes):
-                    status = str(changes["status"])
-                    counts[status] = counts.get(status, 0) + 1
-                    endings.append(Ending(attempt, result, status))
-                    moves.note(message.job_id, before=before, after=status)
-                    break
-        if endings:
-            sending.finish(endings, now=now)
+            if (before := befores.get(message.pk)) is None:
+                continue
+            status, due_at = _after(started, result, now)
+            said = ("", "") if status == Status.SENT else (result.reason, result.message)
+            sent_at = now if status == Status.SENT else None
+            changed.append([message.pk, status.value, *said, due_at, sent_at])
+            counts[status] = counts.get(status, 0) + 1
+            endings.append(Ending(attempt, result, status))
+            moves.note(message.job_id, before=before, after=status)
+        if changed:
+            given, values = batches.table(_FINISHED, changed)
+            with connection.cursor() as cursor:
+                cursor.execute(_FINISH.format(given=given), [*values, _db(now)])
+        sending.finish(endings, now=now)
         moves.write(now=now)
     return counts
 
 
-def _after(started: Started, result: Result, now: datetime) -> dict[str, object]:
-    """Return what a result makes of its message."""
-    said = {"reason": result.reason, "error_message": result.message}
+def _still_ours(messages: Sequence[Message]) -> dict[str, str]:
+    """Lock those that are still their claim's and not settled, in the caller's transaction. Returns their states."""
+    tokens = {message.pk: message.claim_token for message in messages}
+    found = Message.objects.select_for_update(no_key=True).filter(
+        pk__in=tokens, status__in=[Status.SENDING, Status.DISPATCH_TIMEOUT]
+    )
+    rows = found.order_by("pk").values_list("pk", "claim_token", "status")
+    return {pk: status for pk, claim_token, status in rows if claim_token == tokens[pk]}
+
+
+def _after(started: Started, result: Result, now: datetime) -> tuple[Status, datetime | None]:
+    """Return what a result makes of its message, and when it is due if it goes back to the queue."""
     if result.outcome == Outcome.ACCEPTED:
-        return {"status": Status.SENT, "sent_at": now, "claim_token": None, "reason": "", "error_message": ""}
+        return Status.SENT, None
     if result.outcome == Outcome.UNKNOWN:
-        # The claim keeps its token: a late answer of the same attempt may still settle it.
-        return {"status": Status.DISPATCH_TIMEOUT, **said}
+        return Status.DISPATCH_TIMEOUT, None
     if not result.may_fail_over:
-        return {"status": Status.FAILED, "claim_token": None, **said}
+        return Status.FAILED, None
     claimed = started.claimed
     due_at = routing.next_try_at(claimed.message, apps=claimed.apps, tries=[*claimed.tries, started.attempt], now=now)
-    if due_at is None:
-        return {"status": Status.FAILED, "claim_token": None, **said}
-    return {"status": Status.PENDING, "claim_token": None, "started_at": None, "next_attempt_at": due_at, **said}
+    return (Status.FAILED, None) if due_at is None else (Status.PENDING, due_at)
 
 
 def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] | None = None) -> None:
@@ -321,25 +343,27 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
 
     A job that cannot send, for want of its app or of credits, is paused: its rows would come back all the time.
     """
+    items = sorted(claimed, key=lambda each: each.message.pk)
+    if not items:
+        return
     moves = counters.Moves()
     with transaction.atomic():
         now = clock.now()
-        for item in sorted(claimed, key=lambda each: each.message.pk):
-            wait = (waits or {}).get(item.message.pk)
-            said = {"reason": wait.reason, "error_message": wait.message} if wait else {}
-            pauses = wait is not None and wait.reason in _PAUSING and item.message.job_id is not None
+        rows = []
+        for item in items:
+            message, wait = item.message, (waits or {}).get(item.message.pk)
+            pauses = wait is not None and wait.reason in _PAUSING and message.job_id is not None
             due_at = now + _UNPAID_PAUSE if item.is_refused else now
-            _held(item).update(
-                status=Status.PENDING,
-                claim_token=None,
-                lease_expires_at=None,
-                next_attempt_at=wait.until if wait and not pauses else due_at,  # whoever resumes a job need not wait
-                updated_at=now,
-                **said,
-            )
-            if wait and item.message.job_id and pauses:
+            if wait and not pauses:  # whoever resumes a job need not wait
+                due_at = wait.until
+            said = (wait.reason, wait.message) if wait else (message.reason, message.error_message)
+            rows.append([message.pk, message.claim_token, due_at, *said])
+            if wait and message.job_id and pauses:
                 why = f"{wait.message} Nothing of the rest was sent. {_PAUSING[wait.reason]}"
-                moves.pause(item.message.job_id, reason=wait.reason, message=why, since=item.message.claimed_at)
+                moves.pause(message.job_id, reason=wait.reason, message=why, since=message.claimed_at)
+        given, values = batches.table(_GIVEN_BACK, rows)
+        with connection.cursor() as cursor:
+            cursor.execute(_GIVE_BACK.format(given=given), [*values, _db(now)])
         moves.write(now=now)
 
 

@@ -11,23 +11,31 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter, deque
-from datetime import datetime
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
 
+import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from linkit import clock, faults
 from outbox import claims, routing
 from outbox.claims import Claimed, Started
-from sms_providers.results import Result, unknown
+from outbox.hand import NO_PERMITS_PAUSE, Hand, Ready
+from outbox.turns import Turns
+from sms_providers import circuits, pacing
+from sms_providers.results import Fault, Result, unavailable, unknown
 from sms_providers.sending import Route, sms_for
 from sms_providers.transport import Budget
 
 logger = logging.getLogger(__name__)
 
-_IDLE_CLAIM_PAUSE = 0.2  # seconds between looks into an empty queue while calls are in flight
+_IDLE_CLAIM_PAUSE = 0.05  # seconds between looks into an empty queue while calls are in flight
 _RESULT_WAIT = 0.05  # seconds; how long the loop waits for a first result before it looks around
+_BATCH_WAIT = 0.015  # seconds after the first result in which others join it: a transaction each would be slower
+_PROBE_PAUSE = 1.0  # seconds that the others wait while one message tries a half-open circuit
+_PERMIT_PATIENCE = 2.0  # seconds that a sender waits for another permit when it was too late for the first
+_BARRED = 5.0  # seconds, at most, before rows of a job are claimed again whose app's circuit is open
 # Seconds; a database restart takes minutes at most. With DRAIN_WINDOW and a call it stays below the broker's
 # visibility_timeout, after which it would hand the same wake-up to another worker (which does no harm).
 _WRITE_PATIENCE = 240.0
@@ -46,12 +54,14 @@ class Drain:
         self.window = window
         self.stop = stop or threading.Event()
         self.tally: Counter[str] = Counter()
-        self._ready: deque[tuple[Claimed, Route]] = deque()
+        self._turns = Turns()
+        self._hand = Hand()
+        self._meters: defaultdict[int, pacing.Meter] = defaultdict(pacing.Meter)  # by installation
         self._in_flight = 0
         self._next_claim = 0.0
         self._failing_since: float | None = None  # of the write under way
         self._senders: list[threading.Thread] = []
-        self._started: queue.SimpleQueue[Started | None] = queue.SimpleQueue()
+        self._started: queue.SimpleQueue[tuple[Started, Ready] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Started, Result]] = queue.SimpleQueue()
 
     def run(self) -> Counter[str]:
@@ -65,58 +75,91 @@ class Drain:
     def work(self) -> None:
         """Claim and send until nothing is due and nothing in flight, or it is time to end."""
         ends_at = time.monotonic() + self.window
+        is_sure = False  # that the last look into the queue saw all of it
         while not self.stop.is_set() and time.monotonic() < ends_at:
             found = self._claim_ahead()
             self._start()
-            if self._in_flight:
+            if self._in_flight or self._hand:
                 self._collect()
-            elif not self._ready:
-                if found == 0:
-                    return
-                self._next_claim = 0.0  # look again: what came since the last look has no other wake-up
+                is_sure = False
+            elif found or not is_sure:
+                self._turns.look_anew()  # what came since the last look has no other wake-up
+                self._next_claim = 0.0
+                is_sure = not found
+            else:
+                return
 
     def wind_down(self) -> None:
         """Give unstarted messages back, and write down what is still in flight."""
         try:
-            if self._ready:
-                claims.give_back(item for item, _ in self._ready)
-                self.tally["returned"] += len(self._ready)
-                self._ready.clear()
+            if self._hand:
+                returned = self._hand.clear()
+                claims.give_back(returned)
+                self.tally["returned"] += len(returned)
         finally:
             while self._in_flight:
                 self._collect()
             for _ in self._senders:
                 self._started.put(None)
 
+    # --- claiming ------------------------------------------------------------------------------------------
+
     def _claim_ahead(self) -> int | None:
-        """Keep one batch leased beyond what the senders can take at once.
+        """Keep more in hand than the senders can take at once.
 
         Returns how many messages were due, or None when this was no time to look.
         """
-        room = settings.OUTBOX_SENDERS - len(self._ready)
-        if room <= settings.OUTBOX_SENDERS // 2 or time.monotonic() < self._next_claim:
+        room = self._hand.wants
+        if not room or time.monotonic() < self._next_claim:
             return None
-        claimed = claims.claim(limit=room)
+        claimed = claims.claim(limit=room, turns=self._turns, room=self._hand.room)
         self._next_claim = 0.0 if claimed else time.monotonic() + _IDLE_CLAIM_PAUSE
-        now, waiting, waits = clock.now(), [], {}
-        for item in claimed:
-            match self._choose(item, now):
-                case Route() as route:
-                    self._ready.append((item, route))
-                case routing.Wait() as wait:
-                    waiting.append(item)
-                    waits[item.message.pk] = wait
-                case routing.GiveUp(reason, message):
-                    claims.give_up(item, reason=reason, message=message)
-                    self.tally["failed"] += 1
-        if waiting:
-            claims.give_back(waiting, waits=waits)
-            self.tally["waiting"] += len(waiting)
+        if claimed:
+            self._take_in_hand(claimed)
         return len(claimed)
 
-    def _choose(self, item: Claimed, now: datetime) -> Route | routing.Wait | routing.GiveUp:
+    def _take_in_hand(self, claimed: list[Claimed]) -> None:
+        """Route what was claimed; what cannot be sent now goes back, to be looked at again when it may."""
+        now, returned, waits = clock.now(), [], {}
+        apps = {app.pk for item in claimed for app in item.apps}
+        lowered, shut, probes = pacing.lowered(apps), {}, set()
+        for app_id, seconds in circuits.look(apps).items():
+            if seconds:
+                shut[app_id] = now + timedelta(seconds=seconds)
+                self._hand.barred_apps[app_id] = time.monotonic() + min(seconds, _BARRED)
+            else:
+                probes.add(app_id)
+        sendable = set()
+        for item in claimed:
+            message = item.message
+            match self._choose(item, now, shut):
+                case Route() as route:
+                    sendable.add(message.organization_id)
+                    app = route.app
+                    if app and app.pk in probes:
+                        probes.discard(app.pk)
+                        shut[app.pk] = now + timedelta(seconds=_PROBE_PAUSE)
+                    rate = pacing.rate_of(app.max_per_second, lowered.get(app.pk)) if app else None
+                    if not self._hand.add(item, route, per_second=rate):
+                        returned.append(item)
+                case routing.Wait() as wait:
+                    returned.append(item)
+                    waits[message.pk] = wait
+                case routing.GiveUp(reason, said):
+                    claims.give_up(item, reason=reason, message=said)
+                    self.tally["failed"] += 1
+        if returned:
+            claims.give_back(returned, waits=waits)
+            self.tally["waiting"] += len(returned)
+        for item in returned:
+            if shut and item.message.organization_id not in sendable:
+                self._hand.bar(item.message.organization_id, seconds=_PROBE_PAUSE)
+
+    def _choose(self, item: Claimed, now: datetime, shut: dict[int, datetime]) -> Route | routing.Wait | routing.GiveUp:
         try:
-            return routing.choose(item.message, apps=item.apps, tries=item.tries, now=now, credits=item.credits)
+            return routing.choose(
+                item.message, apps=item.apps, tries=item.tries, now=now, credits=item.credits, shut=shut
+            )
         except DatabaseError:
             raise
         except Exception as error:
@@ -124,30 +167,35 @@ class Drain:
             logger.error("Message %s could not be routed: %s", item.message.pk, faults.describe(error))
             return routing.Wait(now + routing.NO_APP_WAIT, "internal_error", "A fault of ours; it waits.")
 
+    # --- starting ------------------------------------------------------------------------------------------
+
     def _start(self) -> None:
-        """Mark as many messages as there are free senders, and hand them over."""
-        batch: list[tuple[Claimed, Route]] = []
-        late: list[Claimed] = []
-        free = self._ready_senders(wanted=len(self._ready))
-        while self._ready and len(batch) < free:
-            item, route = self._ready.popleft()
-            if time.monotonic() < item.start_by:
-                batch.append((item, route))
+        """Mark as many messages as senders can soon take, and hand them over."""
+        batch: dict[str, Ready] = {}
+        late = self._hand.late()
+        for ready in self._hand.take(self._free_places(wanted=len(self._hand))):
+            if time.monotonic() < ready.claimed.start_by:
+                batch[ready.claimed.message.pk] = ready
             else:
-                late.append(item)
+                late.append(ready.claimed)
+        if stranded := self._hand.stranded():
+            until = clock.now() + timedelta(seconds=NO_PERMITS_PAUSE)
+            said = "Its app has a rate, and Redis, which keeps it, does not answer."
+            wait = routing.Wait(until, reason="no_permits", message=said)
+            claims.give_back(stranded, waits={item.message.pk: wait for item in stranded})
+            self.tally["waiting"] += len(stranded)
         if batch:
-            started = claims.mark_started(batch)
-            for each in started:
+            for started in claims.mark_started([(ready.claimed, ready.route) for ready in batch.values()]):
                 self._in_flight += 1
-                self._started.put(each)
-            kept = {each.claimed.message.pk for each in started}
-            late += [item for item, _ in batch if item.message.pk not in kept]
+                self._started.put((started, batch.pop(started.claimed.message.pk)))
+            late += [ready.claimed for ready in batch.values()]
         if late:
             claims.give_back(late)
 
-    def _ready_senders(self, *, wanted: int) -> int:
-        """Return how many senders have nothing to do, starting threads as long as more are wanted and allowed.
+    def _free_places(self, *, wanted: int) -> int:
+        """Return how many more may be marked, starting threads as long as more are wanted and allowed.
 
+        Half as many as there are senders may be marked beyond those being sent, so that none is idle while we write.
         A thread is there before a message is marked for it: a marked one that nobody can send would end unknown.
         """
         most = min(self._in_flight + wanted, settings.OUTBOX_SENDERS)
@@ -160,34 +208,76 @@ class Drain:
                     raise
                 break
             self._senders.append(sender)
-        return len(self._senders) - self._in_flight
+        return max(0, len(self._senders) + len(self._senders) // 2 - self._in_flight)
+
+    # --- sending -------------------------------------------------------------------------------------------
 
     def _send_all(self) -> None:
         """Call providers until told to end. A sender thread touches no database."""
-        while (started := self._started.get()) is not None:
-            self._results.put((started, self._send(started)))
+        while (handed := self._started.get()) is not None:
+            started, ready = handed
+            self._results.put((started, self._send(started, ready)))
 
-    def _send(self, started: Started) -> Result:
+    def _send(self, started: Started, ready: Ready) -> Result:
         """Call the provider for one message. Whatever happens, there is a result."""
         log = started.claimed.log
         assert log is not None  # the start mark wrote it
         try:
+            if (no_permit := self._wait_for_permit(ready)) is not None:
+                return no_permit
             budget = Budget(settings.PROVIDER_CALL_LIMIT, start_by=started.claimed.start_by)
             return started.route.adapter.send(sms_for(log, times_refused=started.times_refused), budget)
         except BaseException as error:  # also what a site's own adapter may raise to end a process
             logger.error("Message %s: sending broke off: %s", started.claimed.message.pk, faults.describe(error))
             return unknown("internal_error", "A fault of ours during the call. The message may have been sent.")
 
+    def _wait_for_permit(self, ready: Ready) -> Result | None:
+        """Wait for the moment of its permit. One that is long past is given up for another, from the same Redis."""
+        moment, app = ready.moment, ready.route.app
+        if moment is None or app is None:
+            return None
+        while True:
+            if (ahead := moment - time.monotonic()) > 0:
+                time.sleep(ahead)
+            if time.monotonic() <= moment + pacing.LATE:
+                return None
+            try:
+                permits = pacing.reserve(app.pk, per_second=ready.per_second, count=1, ahead=_PERMIT_PATIENCE)
+            except redis.RedisError:
+                permits = pacing.Permits([], 0.0)
+            if not permits.moments:
+                said = "No permit of its app's rate could be had in time. Nothing was sent."
+                return unavailable(Fault.THROTTLED, said, reason="app_rate_reached")
+            (moment,) = permits.moments
+
+    # --- finishing -----------------------------------------------------------------------------------------
+
     def _collect(self) -> None:
-        """Wait for a result, and write it with all others that are there."""
+        """Wait for a result, and write it with those that come soon after."""
         batch = []
         with contextlib.suppress(queue.Empty):
             batch.append(self._results.get(timeout=_RESULT_WAIT))
+            waits_until = time.monotonic() + _BATCH_WAIT
+            while len(batch) < min(self._in_flight, settings.OUTBOX_SENDERS // 2):
+                batch.append(self._results.get(timeout=max(0.0, waits_until - time.monotonic())))
             while len(batch) < settings.OUTBOX_SENDERS:
                 batch.append(self._results.get_nowait())
         if batch:
             self._in_flight -= len(batch)
             self._write(batch)
+            self._learn(batch)
+
+    def _learn(self, batch: list[tuple[Started, Result]]) -> None:
+        """Tell all workers how installations are: whether they work, and whether they want us to be slower."""
+        by_app: defaultdict[int, list[Result]] = defaultdict(list)
+        for started, result in batch:
+            if started.route.app:
+                by_app[started.route.app.pk].append(result)
+                self._meters[started.route.app.pk].note()
+        for app_id, results in by_app.items():
+            circuits.note(app_id, results)
+            if any(result.is_throttled and result.http_status for result in results):
+                pacing.slow_down(app_id, per_second=self._meters[app_id].per_second)
 
     def _write(self, batch: list[tuple[Started, Result]]) -> None:
         """Write results, through an outage of the database: they exist nowhere else."""

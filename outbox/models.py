@@ -23,6 +23,7 @@ __all__ = ["BulkDraft", "BulkJob", "BulkRowError", "Message", "Upload", "UploadC
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 15
 _TIME_DIGITS, _RANDOM_DIGITS = 8, 6  # milliseconds until the year 2059, then 2 billion to one against a clash
+CALLED_OFF = ("cancelled", "expired")  # reasons of a message that may have ended without ever being tried
 _TRIPLES = ["".join(triple) for triple in itertools.product(_DIGITS, repeat=_RANDOM_DIGITS // 2)]
 
 
@@ -38,8 +39,17 @@ def new_ids(count: int) -> list[str]:
     return [prefix + _TRIPLES[number // thousands] + _TRIPLES[number % thousands] for number in numbers]
 
 
+def id_from(moment: datetime) -> str:
+    """Return what the ids of that moment begin with: all smaller ones are older."""
+    return _id_at(int(moment.timestamp() * 1000))
+
+
 def _id_of_now() -> str:
-    number, digits = time.time_ns() // 1_000_000, []
+    return _id_at(time.time_ns() // 1_000_000)
+
+
+def _id_at(milliseconds: int) -> str:
+    number, digits = milliseconds, []
     for _ in range(_TIME_DIGITS):
         number, digit = divmod(number, 36)
         digits.append(_DIGITS[digit])
@@ -150,11 +160,13 @@ class Message(TimestampedModel):
             ),
         ]
         indexes = [
-            # claims.claim: the queue, the longest waiting first. Finished rows stay out of the index.
+            # turns: who has messages waiting, and each one's, the longest waiting first. Finished rows stay out of it.
             models.Index(
-                fields=["next_attempt_at", "id"], condition=Q(status="pending", job__isnull=True), name="outbox_due"
+                fields=["organization", "next_attempt_at", "id"],
+                condition=Q(status="pending", job__isnull=True),
+                name="outbox_turns",
             ),
-            # claims.claim: what is due of one job, in the order of its file.
+            # turns: what is due of one job, in the order of its file.
             models.Index(
                 fields=["job", "next_attempt_at", "row_number"],
                 condition=Q(status="pending", job__isnull=False),
@@ -169,6 +181,9 @@ class Message(TimestampedModel):
             models.Index(
                 fields=["expires_at"], condition=Q(status="pending", job__isnull=True), name="outbox_expiring"
             ),
+            # retention: what may never have been tried, the oldest first. Only columns that a start mark leaves alone,
+            # or every mark would write to every index.
+            models.Index(fields=["id"], condition=Q(status="failed", reason__in=CALLED_OFF), name="outbox_called_off"),
             # The list of one organization, newest first.
             models.Index(fields=["organization", "-created_at", "-id"], name="outbox_by_organization"),
             # The messages of one number.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +26,7 @@ NO_APP_WAIT = timedelta(seconds=30)  # until the installed apps are looked at ag
 # Until the balance is. A top-up comes first (receivers.send_what_waited), so the pause may grow with the age.
 _CREDITS_WAIT_MIN, _CREDITS_WAIT_MAX = timedelta(seconds=30), timedelta(minutes=10)
 _HELD_WAIT = timedelta(seconds=1)
+_NONE_SHUT: Mapping[int, datetime] = {}
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,19 @@ def choose(
     tries: Sequence[Attempt],
     now: datetime,
     credits: Credits = Credits.AVAILABLE,
+    shut: Mapping[int, datetime] = _NONE_SHUT,
 ) -> Route | Wait | GiveUp:
     """Return who sends `message` next. `apps` are the organization's installed ones, `tries` all former attempts.
 
     An app that refused for a fault of its account is out; one that was unavailable comes back at its `retry_at`,
-    and until then the next by priority is tried. Without credits, one that costs them is skipped.
+    and until then the next by priority is tried. So it is with one whose circuit is open, until when `shut` says.
+    Without credits, one that costs them is skipped.
     """
     tries = _since_requeued(message, tries)
-    left = _left(message, apps, tries, now)
+    left = [
+        (app, max(free_at, shut.get(app.pk, free_at)) if app else free_at)
+        for app, free_at in _left(message, apps, tries, now)
+    ]
     if not left:
         refusals = [attempt for attempt in tries if attempt.outcome == Outcome.REJECTED]
         if refusals:
@@ -82,6 +88,8 @@ def choose(
     later = [free_at for _, free_at in left if free_at > now]
     if not later:
         return Wait(now + NO_APP_WAIT, "no_app", "No installed app could be used; our log says why. It waits.")
+    if not tries or any(app and app.pk in shut for app, free_at in left if free_at == min(later)):
+        return Wait(min(later), "circuit_open", "Its app has failed again and again; it waits for the next look at it.")
     return Wait(min(later), tries[-1].reason, tries[-1].message)
 
 

@@ -14,7 +14,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError
 
-from outbox import reaping
+from outbox import looking_up, reaping, retention
 from outbox.bulk import work
 from outbox.dispatch import Drain
 from outbox.health import note_drain
@@ -25,12 +25,17 @@ DRAIN_WINDOW = 25.0  # seconds of claiming; with the last call's limit a task st
 # Seconds after which a ring that nobody heard is dropped. Far beyond what the clocks of two machines may differ by:
 # Celery writes the moment by the one's clock and reads it by the other's.
 RING_EXPIRES = 300
+PURGE_WINDOW = 50.0  # seconds; a batch and its rest still end within a minute
 _BROKER_PAUSE = 15.0  # seconds without wake-ups after the broker has failed: enqueue must stay fast
+_RING_PAUSE = 0.1  # seconds
 
 _one_drain = threading.Lock()
 _one_worker_on_jobs = threading.Lock()
+_one_look_up = threading.Lock()
+_one_purge = threading.Lock()
 _stopping = threading.Event()
-_broker = {"next_ring": 0.0}
+_bell = threading.Lock()
+_broker = {"next_ring": 0.0, "is_silent": False, "is_owed": False}
 
 
 @worker_shutting_down.connect
@@ -71,6 +76,35 @@ def reap() -> None:
 
 
 @shared_task(expires=RING_EXPIRES)
+def look_up() -> None:
+    """Ask providers what became of unknown outcomes. One at a time in a process, which has other things to do."""
+    if not _one_look_up.acquire(blocking=False):
+        return
+    try:
+        tally = looking_up.look_up(_stopping)
+    finally:
+        _one_look_up.release()
+    if tally:
+        logger.info("Looked up: %s", ", ".join(f"{count} {found}" for found, count in sorted(tally.items())))
+
+
+@shared_task(expires=RING_EXPIRES)
+def purge() -> None:
+    """Delete and blank what is old enough. What does not fit into the time is the next task's, which is rung for."""
+    if not _one_purge.acquire(blocking=False):
+        return
+    try:
+        purged = retention.purge(_stopping, window=PURGE_WINDOW)
+    finally:
+        _one_purge.release()
+    if purged.messages or purged.logs:
+        more = "" if purged.is_done else "; there is more"
+        logger.info("Purged: %d messages deleted, %d SMS blanked%s", purged.messages, purged.logs, more)
+        if not (purged.is_done or _stopping.is_set()):
+            _ring(purge, pause=0)
+
+
+@shared_task(expires=RING_EXPIRES)
 def work_on_jobs() -> None:
     """Read files, cancel and queue again, for bulk jobs. One at a time in a process, which has other things to do."""
     if not _one_worker_on_jobs.acquire(blocking=False):
@@ -83,23 +117,47 @@ def work_on_jobs() -> None:
 
 
 def wake() -> None:
-    """Ask a worker to drain now. A broker that is down costs nothing: the schedule finds the message."""
-    _ring(drain)
+    """Ask a worker to drain now. A broker that is down costs nothing: the schedule finds the message.
+
+    A ring costs more than queueing a message. So one in 100 ms is for all: it is rung at once, and once more at the end
+    if others came meanwhile.
+    """
+    with _bell:
+        if time.monotonic() < _broker["next_ring"]:
+            if not (_broker["is_silent"] or _broker["is_owed"]):
+                _broker["is_owed"] = True
+                late = threading.Timer(_RING_PAUSE, _wake_late)
+                late.daemon = True
+                late.start()
+            return
+        _broker["next_ring"] = time.monotonic() + _BROKER_PAUSE
+    _ring(drain, pause=_RING_PAUSE)
+
+
+def _wake_late() -> None:
+    with _bell:
+        _broker["is_owed"] = False
+    wake()
 
 
 def wake_for_jobs() -> None:
     """Ask a worker to see now to jobs that need more than their messages sent."""
-    _ring(work_on_jobs)
+    with _bell:
+        if _broker["is_silent"] and time.monotonic() < _broker["next_ring"]:
+            return
+        _broker["next_ring"] = time.monotonic() + _BROKER_PAUSE
+    _ring(work_on_jobs, pause=0)
 
 
-def _ring(task: Any) -> None:
-    if time.monotonic() < _broker["next_ring"]:
-        return
-    # Set before the try: while one caller finds out whether a silent broker is back, no other waits for it.
-    _broker["next_ring"] = time.monotonic() + _BROKER_PAUSE
+def _ring(task: Any, *, pause: float) -> None:
+    """Ring, and let nobody else for `pause` seconds.
+
+    Until then nobody may: while one finds out whether a silent broker is back, no other waits for it.
+    """
     try:
         task.apply_async(retry=False)
     except (OperationalError, redis.RedisError, OSError) as error:
+        _broker["is_silent"] = True
         logger.warning("No worker was woken, the broker did not answer: %s", type(error).__name__)
     else:
-        _broker["next_ring"] = 0.0
+        _broker["is_silent"], _broker["next_ring"] = False, time.monotonic() + pause

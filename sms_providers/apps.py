@@ -8,4 +8,8 @@ class SmsProvidersConfig(AppConfig):
     verbose_name = "SMS providers"
 
     def ready(self) -> None:
+        from linkit import health
         from sms_providers import checks  # noqa: F401  it registers itself
+        from sms_providers.health import check_apps
+
+        health.register("apps", check_apps)

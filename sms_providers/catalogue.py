@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -22,10 +23,16 @@ def adapters() -> dict[str, type[ProviderAdapter]]:
     return {adapter.slug: adapter for adapter in classes}
 
 
+# By installation: which class and version it was made of.
+_made: dict[int, tuple[tuple[type[ProviderAdapter], datetime], ProviderAdapter]] = {}
+
+
 @receiver(setting_changed)
 def _forget(setting: str, **_: Any) -> None:
     if setting == "SMS_PROVIDERS":
         adapters.cache_clear()
+    if setting in ("SMS_PROVIDERS", "FIELD_ENCRYPTION_KEYS"):
+        _made.clear()
 
 
 def find(slug: str) -> type[ProviderAdapter]:
@@ -47,8 +54,17 @@ def app_name(slug: str) -> str:
 
 
 def adapter_for(app: OrganizationApp) -> ProviderAdapter:
-    """Return the adapter that speaks for this installation."""
-    return find(app.slug)(app.credentials, default_sender=app.default_sender)
+    """Return the adapter that speaks for this installation, the same as long as neither of them changes.
+
+    So credentials are read and decrypted once, and not for each batch of messages.
+    """
+    adapter = find(app.slug)
+    version = (adapter, app.updated_at)
+    if app.pk in _made and _made[app.pk][0] == version:
+        return _made[app.pk][1]
+    made = adapter(app.credentials, default_sender=app.default_sender)
+    _made[app.pk] = (version, made)
+    return made
 
 
 def sandbox() -> ProviderAdapter:

@@ -116,6 +116,8 @@ def tell(log: SmsLog) -> Banner:
             return Banner("calm", "Under way", f"{app} is being called. Load this page again to see the outcome.")
         case Status.SENT if log.error_message == settling.WAS_SENT:
             return Banner("good", "Sent", "Nobody knew for certain, until somebody settled it by hand: it was sent.")
+        case Status.SENT if log.error_message == settling.WAS_FOUND:
+            return Banner("good", "Sent", f"Nobody knew for certain, until {app} was asked for it: it had taken it.")
         case Status.SENT if log.provider_slug == SANDBOX or log.is_test:
             return Banner("good", "Sent, but only simulated", "The sandbox took it. Nothing left this machine.")
         case Status.SENT:

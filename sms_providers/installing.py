@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization
-from sms_providers import catalogue, signals
+from sms_providers import catalogue, circuits, signals
 from sms_providers.adapters.base import NotOffered, ProviderAdapter, ProviderRefused
 from sms_providers.models import OrganizationApp
 from sms_providers.reasons import REASONS, Kind
@@ -118,6 +118,7 @@ def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None
         for name, value in changes.items():
             setattr(current, name, value)
         current.save()
+    circuits.close(app.pk)  # what kept it from working may be mended: nobody need wait to try
     return current
 
 
@@ -193,5 +194,6 @@ def _sender_names_in_words(adapter: ProviderAdapter, budget: Budget) -> str:
 
 
 def note_answer(app: OrganizationApp) -> None:
-    """Remember that the provider has just answered a question."""
+    """Remember that the provider has just answered a question: it works."""
     OrganizationApp.objects.filter(pk=app.pk).update(last_sync_at=Now())
+    circuits.close(app.pk)

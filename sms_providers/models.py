@@ -221,6 +221,10 @@ class SmsLog(TimestampedModel):
         null=True, blank=True, editable=False, help_text="A direct send under way: when it counts as unknown."
     )
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+    look_up_count = models.PositiveSmallIntegerField(
+        default=0, db_default=0, editable=False, help_text="How often its provider was asked about an unknown outcome."
+    )
+    looked_up_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = "SMS"
@@ -237,6 +241,10 @@ class SmsLog(TimestampedModel):
             models.Index(fields=["organization", "recipient", "-created_at"], name="log_by_recipient"),
             # reaping.reap_direct_sends: the few that are under way.
             models.Index(fields=["deadline_at"], condition=Q(status="sending"), name="log_under_way"),
+            # looking_up.due: the few that nobody knows about.
+            models.Index(
+                fields=["provider_slug", "updated_at"], condition=Q(status="dispatch_timeout"), name="log_unknown"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -276,6 +284,16 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider_slug}: {self.outcome or 'under way'}"
+
+
+class Sweep(models.Model):
+    """How far a sweep over a growing table has come, so that it never looks twice at what it has done."""
+
+    name = models.CharField(primary_key=True, max_length=40)
+    reached_at = models.DateTimeField(help_text="Everything created up to then is done.")
+
+    def __str__(self) -> str:
+        return f"{self.name} until {self.reached_at}"
 
 
 class SandboxDelivery(SmsLog):

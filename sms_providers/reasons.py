@@ -357,6 +357,22 @@ REASONS: dict[str, Reason] = {
         "لا يقبل المزوّد مزيدًا من الطلبات الآن.",
         _AGAIN_AR,
     ),
+    "app_rate_reached": Reason(
+        Kind.NOT_SENT,
+        Side.US,
+        "The app's own limit of messages a second leaves no room for another one now.",
+        f"{_AGAIN} Raise the limit if the provider takes more.",
+        "لا يتّسع الحد المضبوط للتطبيق من الرسائل في الثانية لرسالة أخرى الآن.",
+        f"{_AGAIN_AR} ارفع الحد إن كان المزوّد يقبل أكثر.",
+    ),
+    "circuit_open": Reason(
+        Kind.NOT_SENT,
+        Side.PROVIDER,
+        "The app has failed many times in a row and is left alone for a while.",
+        f"{_AGAIN} Its attempts say what is wrong.",
+        "فشل التطبيق مرات متتالية، فأُوقف استخدامه مؤقتًا.",
+        f"{_AGAIN_AR} تُبيّن المحاولات السابقة سبب الخلل.",
+    ),
     "recipient_limit_reached": Reason(
         Kind.NOT_SENT,
         Side.CLIENT,
@@ -526,6 +542,14 @@ REASONS: dict[str, Reason] = {
         "Install or enable an app.",
         "لا يوجد تطبيق مثبّت ومفعّل يمكنه إرسالها، أو تعذّرت قراءة بيانات اعتماده، وهي بالانتظار.",
         "ثبّت تطبيقًا أو فعّله.",
+    ),
+    "no_permits": Reason(
+        Kind.QUEUE,
+        Side.US,
+        "The app has a rate, and Redis, which keeps it for all workers, does not answer; it waits.",
+        "Whoever runs this platform should look after Redis.",
+        "للتطبيق حد من الرسائل في الثانية، والخدمة التي تحفظه لا تستجيب؛ الرسالة تنتظر.",
+        "على القائمين على هذه المنصة التحقق من تلك الخدمة.",
     ),
     "insufficient_credits": Reason(
         Kind.QUEUE,

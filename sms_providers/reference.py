@@ -34,14 +34,15 @@ def _part(name: str) -> str:
 
 
 def _capabilities() -> str:
-    heads = ["app", "send", "balance", "sender names", "scheduling", "receipts", "batch", "reference", "Unicode"]
+    heads = ["app", "send", "balance", "sender names", "scheduling", "receipts", "batch"]
+    heads += ["reference", "look-up", "Unicode"]
     rows = []
     for slug, adapter in catalogue.adapters().items():
         can = adapter.capabilities
         named = f"[{adapter.name}](#{_anchor(adapter.name)}) `{slug}`"
         marks = [_mark(is_so) for is_so in (True, can.balance, can.sender_names, can.scheduling, can.receipts)]
         unicode = "set by us" if can.unicode is Unicode.FLAG else "found by the provider"
-        rows.append([named, *marks, str(can.batch_size), _mark(can.reference), unicode])
+        rows.append([named, *marks, str(can.batch_size), _mark(can.reference), _mark(can.look_up), unicode])
     return _table(heads, rows)
 
 

@@ -108,6 +108,11 @@ class Result:
         return self.outcome == Outcome.REJECTED and self.fault is not None and self.fault.is_about_the_account
 
     @property
+    def is_throttled(self) -> bool:
+        """Whether the provider wants us to send more slowly."""
+        return self.fault == Fault.THROTTLED
+
+    @property
     def is_about_the_whole_account(self) -> bool:
         """Whether the same app would refuse every other message too: credentials or balance, not a sender ID."""
         return self.outcome == Outcome.REJECTED and self.fault in (Fault.AUTH, Fault.BALANCE)

@@ -22,10 +22,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
 
 from billing.ledger import InsufficientCreditsError
-from linkit import clock, encoding, faults
+from linkit import batches, clock, encoding, faults
 from linkit.errors import Conflict, InvalidInput
 from linkit.models import Organization, Token, User
-from sms_providers import catalogue, charging, signals
+from sms_providers import admission, catalogue, charging, signals
 from sms_providers.adapters.base import ProviderAdapter, Sms
 from sms_providers.models import SANDBOX, Attempt, OrganizationApp, SmsLog, Source, Status
 from sms_providers.results import Outcome, Result, unknown
@@ -132,17 +132,20 @@ def new_log(
 
 def start(sends: Sequence[tuple[SmsLog, Route]], *, now: datetime) -> list[Attempt]:
     """Write the log rows and one open attempt each, in the caller's transaction. Logs may be new or known."""
-    attempts = []
+    attempts: list[Attempt] = []
+    new: list[SmsLog] = []
+    known: list[SmsLog] = []
     for log, route in sends:
         log.status, log.app, log.provider_slug, log.updated_at = Status.SENDING, route.app, route.slug, now
-        attempts.append(Attempt(log=log, app=route.app, provider_slug=route.slug, started_at=now))
-    SmsLog.objects.bulk_create(
-        [log for log, _ in sends],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=["status", "app", "provider_slug", "credit_cost", "updated_at"],
-    )
-    return Attempt.objects.bulk_create(attempts)
+        (new if log._state.adding else known).append(log)
+        opened = {"log_id": log.pk, "app_id": log.app_id, "provider_slug": route.slug, "started_at": now}
+        attempts.append(attempt := batches.build(Attempt, opened))
+        attempt.log = log
+    with batches.pipelined():
+        batches.insert(new)
+        batches.update(known, ["status", "app", "provider_slug", "credit_cost", "updated_at"])
+        batches.insert(attempts, matched_by="log")
+    return attempts
 
 
 def sms_for(log: SmsLog, *, send_at: datetime | None = None, times_refused: int = 0) -> Sms:
@@ -191,25 +194,22 @@ def finish(endings: Sequence[Ending], *, now: datetime) -> None:
             # Nothing happened that a repeat of the request could double: the key is free again.
             log.idempotency_key = None
         logs.append(log)
-    Attempt.objects.bulk_create(
-        [ending.attempt for ending in endings],
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=[
-            "outcome", "fault", "reason", "message", "code", "http_status", "response", "provider_message_id",
-            "finished_at", "retry_at",
-        ],
-    )  # fmt: skip
-    SmsLog.objects.bulk_create(
-        logs,
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=[
-            "status", "outcome", "reason", "error_message", "provider_message_id", "provider_cost",
-            "provider_segment_count", "provider_currency", "credit_charged", "sent_at", "deadline_at",
-            "idempotency_key", "updated_at",
-        ],
-    )  # fmt: skip
+    with batches.pipelined():
+        batches.update(
+            [ending.attempt for ending in endings],
+            [
+                "outcome", "fault", "reason", "message", "code", "http_status", "response", "provider_message_id",
+                "finished_at", "retry_at",
+            ],
+        )  # fmt: skip
+        batches.update(
+            logs,
+            [
+                "status", "outcome", "reason", "error_message", "provider_message_id", "provider_cost",
+                "provider_segment_count", "provider_currency", "credit_charged", "sent_at", "deadline_at",
+                "idempotency_key", "updated_at",
+            ],
+        )  # fmt: skip
     charging.settle(
         accepted=[ending.attempt.log for ending in endings if ending.result.outcome == Outcome.ACCEPTED],
         unsent=[ending.attempt.log for ending in endings if ending.result.outcome in _NOT_SENT],
@@ -226,7 +226,13 @@ def close_unsent(message_ids: Sequence[str], *, reason: str, message: str) -> No
 def reopen(message_ids: Sequence[str], *, now: datetime) -> None:
     """Make the failed log rows of messages that are queued again wait with them, in the caller's transaction."""
     SmsLog.objects.filter(queued_id__in=message_ids, status=Status.FAILED).update(
-        status=Status.PENDING, outcome="", reason="", error_message="", updated_at=now
+        status=Status.PENDING,
+        outcome="",
+        reason="",
+        error_message="",
+        look_up_count=0,
+        looked_up_at=None,
+        updated_at=now,
     )
 
 
@@ -247,16 +253,19 @@ def send_now(
     """Send `log` (from `new_log`) through `route` and wait for the end. Returns it with its attempt.
 
     With `send_at` the provider is asked to hold it, when it can; otherwise the message is queued with us, pinned to
-    the installation, and the attempt is None. A repeated `idempotency_key` returns the first send, whatever became
-    of it; with another body it raises `Conflict`, and so it does while the first is under way. Raises
+    the installation, and the attempt is None. Without a call it ends as unavailable when the installation's circuit is
+    open, or its rate leaves no room within two seconds. A repeated `idempotency_key` returns the first send, whatever
+    became of it; with another body it raises `Conflict`, and so it does while the first is under way. Raises
     `InsufficientCreditsError` when it costs credits and there are none: then nothing is logged.
     """
     log.idempotency_key, log.request_digest = idempotency_key or None, request_digest
+    is_held_by_us = send_at is not None and not route.adapter.can_schedule(send_at, now=clock.now())
+    hindrance = None if is_held_by_us else admission.wait(route.app)
     began = time.monotonic()  # before the database's clock is read: the deadline is no earlier than we think
     now = clock.now()
     try:
         with transaction.atomic():
-            if send_at is not None and not route.adapter.can_schedule(send_at, now=now):
+            if send_at is not None and is_held_by_us:
                 _queue(log, route, due_at=send_at)
                 return log, None
             log.deadline_at = now + settings.DIRECT_SEND_DEADLINE
@@ -276,12 +285,16 @@ def send_now(
         return first
     latest = settings.DIRECT_SEND_DEADLINE - settings.PROVIDER_CALL_LIMIT_WEB
     budget = Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB, start_by=began + latest.total_seconds())
+    if hindrance is not None:
+        _settle(attempt, hindrance)
+        return attempt.log, attempt
     try:
         result = route.adapter.send(sms_for(log, send_at=send_at), budget)
     except Exception as error:  # of a site's own adapter, after we have said that we start
         logger.error("SMS %s: sending broke off: %s", log.pk, faults.describe(error))
         result = unknown("internal_error", "A fault of ours during the call. The message may have been sent.")
     _settle(attempt, result)
+    admission.learn(route.app, result)
     return attempt.log, attempt
 
 

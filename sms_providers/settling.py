@@ -1,19 +1,27 @@
-"""Unknown outcomes of direct sends, settled by a person who has asked the provider or the recipient."""
+"""Unknown outcomes, settled: by a person who has asked the provider or the recipient, or by the provider's own word.
+
+A direct send is settled here. The outcome of a queued message is decided on its row in the queue (`outbox.settling`),
+and what that means for its log, its attempts and its credits is written here all the same.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
 from linkit import clock
 from linkit.errors import Conflict
-from sms_providers import charging
-from sms_providers.models import SmsLog, Status
-from sms_providers.results import Outcome
+from sms_providers import charging, sending
+from sms_providers.models import Attempt, SmsLog, Status
+from sms_providers.results import Outcome, Result
 
 WAS_SENT = "Settled by hand: it was sent."
+WAS_FOUND = "The provider was asked later, and had taken it: it was sent."
 
 
 def can_settle(log: SmsLog) -> bool:
@@ -32,16 +40,90 @@ def settle(*, log: SmsLog, was_sent: bool) -> SmsLog:
         if not can_settle(current):
             raise Conflict("Its outcome is not open any more; nothing was changed.", reason="wrong_state")
         now = clock.now()
-        changes: dict[str, Any] = {"updated_at": now}
         if was_sent:
-            charged = current.credit_cost or Decimal(0)
-            changes |= {"status": Status.SENT, "outcome": Outcome.ACCEPTED, "sent_at": now, "credit_charged": charged}
-            changes |= {"reason": "", "error_message": WAS_SENT}
+            record_sent(current, now=now)
         else:
-            changes |= {"status": Status.FAILED, "outcome": Outcome.UNAVAILABLE, "idempotency_key": None}
-            changes |= {"reason": "settled_unsent", "error_message": "Settled by hand: it was not sent."}
-        for name, value in changes.items():
-            setattr(current, name, value)
-        current.save(update_fields=[*changes])
-        charging.settle(accepted=[current] if was_sent else [], unsent=[] if was_sent else [current])
+            _write(
+                current,
+                now=now,
+                status=Status.FAILED,
+                outcome=Outcome.UNAVAILABLE,
+                reason="settled_unsent",
+                error_message="Settled by hand: it was not sent.",
+                idempotency_key=None,
+            )
+            charging.settle(unsent=[current])
     return current
+
+
+def settle_by_answer(log_id: UUID, attempt_id: int, result: Result) -> bool:
+    """Record what the provider says later about a direct send, and return True.
+
+    False when somebody, or the answer itself, has settled it meanwhile: then nothing is changed.
+    """
+    with transaction.atomic():
+        current = SmsLog.objects.select_for_update().get(pk=log_id)
+        attempt = current.attempts.last()
+        if not can_settle(current) or attempt is None or attempt.pk != attempt_id:
+            return False
+        attempt.log = current
+        record_answer(attempt, result, now=clock.now())
+    return True
+
+
+# --- in the transaction of whoever has made sure that the outcome is still open ----------------------------------
+
+
+def record_sent(log: SmsLog, *, now: datetime) -> None:
+    """Note on the log that a person says it was sent, and charge it."""
+    _write(
+        log,
+        now=now,
+        status=Status.SENT,
+        outcome=Outcome.ACCEPTED,
+        reason="",
+        error_message=WAS_SENT,
+        sent_at=now,
+        credit_charged=log.credit_cost or Decimal(0),
+    )
+    charging.settle(accepted=[log])
+
+
+def record_waiting(log: SmsLog, *, now: datetime) -> None:
+    """Note on the log that it is to be sent again, and give its credits back: the next start mark holds them anew."""
+    _write(
+        log,
+        now=now,
+        status=Status.PENDING,
+        outcome="",
+        reason="",
+        error_message="",
+        look_up_count=0,
+        looked_up_at=None,
+    )
+    charging.settle(unsent=[log])
+
+
+def record_answer(attempt: Attempt, result: Result, *, now: datetime) -> None:
+    """Note what the provider says later on the attempt and its log, and charge it or give its credits back.
+
+    As a late answer of that call would. When the call ended, and what was said of it then, stays beside it.
+    """
+    said_then = attempt.message
+    sending.close(attempt, result, now=attempt.finished_at or now)
+    attempt.message = f"{said_then} {result.message}".strip()
+    sending.finish([sending.Ending(attempt, result, sending.FINAL_STATUS[result.outcome])], now=now)
+
+
+def in_words(result: Result) -> Result:
+    """Return what a look-up found with a sentence that says that it came later."""
+    if result.outcome == Outcome.ACCEPTED:
+        return replace(result, message=WAS_FOUND)
+    return replace(result, message=f"Asked later, the provider said: {result.message}")
+
+
+def _write(log: SmsLog, *, now: datetime, **changes: Any) -> None:
+    changes["updated_at"] = now
+    for name, value in changes.items():
+        setattr(log, name, value)
+    log.save(update_fields=[*changes])

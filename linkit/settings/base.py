@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 import linkit
@@ -263,6 +264,11 @@ PROVIDER_CALL_LIMIT_WEB = timedelta(seconds=env.float("PROVIDER_CALL_LIMIT_WEB_S
 # After this a direct send that never reported back is an unknown outcome.
 DIRECT_SEND_DEADLINE = timedelta(seconds=env.float("DIRECT_SEND_DEADLINE_SECONDS", default=60))
 
+# A circuit breaker for each installation: so many failures in a row open it, and each time in a row for twice as long.
+PROVIDER_CIRCUIT_FAILURES = env.int("PROVIDER_CIRCUIT_FAILURES", default=10)
+PROVIDER_CIRCUIT_PAUSE = timedelta(seconds=env.float("PROVIDER_CIRCUIT_PAUSE_SECONDS", default=15))
+PROVIDER_CIRCUIT_PAUSE_MAX = timedelta(seconds=env.float("PROVIDER_CIRCUIT_PAUSE_MAX_SECONDS", default=300))
+
 # --- Outbox ---------------------------------------------------------------------------------------------------
 
 OUTBOX_LEASE = timedelta(seconds=env.float("OUTBOX_LEASE_SECONDS", default=120))
@@ -271,6 +277,11 @@ OUTBOX_TTL = timedelta(seconds=env.float("OUTBOX_TTL_SECONDS", default=72 * 3600
 OUTBOX_SENDERS = env.int("OUTBOX_SENDERS", default=64)  # provider calls at once in one drain
 OUTBOX_BACKOFF_MIN = timedelta(seconds=env.float("OUTBOX_BACKOFF_MIN_SECONDS", default=2))
 OUTBOX_BACKOFF_MAX = timedelta(seconds=env.float("OUTBOX_BACKOFF_MAX_SECONDS", default=600))
+# How long messages are kept after their end; what was never tried (cancelled, expired) is worth less.
+OUTBOX_RETENTION = timedelta(days=env.float("OUTBOX_RETENTION_DAYS", default=30))
+OUTBOX_UNDISPATCHED_RETENTION = timedelta(days=env.float("OUTBOX_UNDISPATCHED_RETENTION_DAYS", default=7))
+# From which age on an SMS in the log has neither number nor text any more, only what was counted and paid.
+SMS_LOG_PII_AGE = timedelta(days=env.float("SMS_LOG_PII_DAYS", default=90))
 
 # --- Bulk files -----------------------------------------------------------------------------------------------
 
@@ -320,6 +331,9 @@ CELERY_BEAT_SCHEDULE = {
     # Finds files to read and jobs to stop whose wake-up was lost.
     "work_on_jobs": {"task": "outbox.tasks.work_on_jobs", "schedule": 2.0},
     "send_alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0},
+    "look_up": {"task": "outbox.tasks.look_up", "schedule": 60.0},
+    # By the clock: an interval of an hour would begin anew with every start of beat.
+    "purge": {"task": "outbox.tasks.purge", "schedule": crontab(minute="17")},
     "reap": {
         "task": "outbox.tasks.reap",
         "schedule": env.float("OUTBOX_REAP_SECONDS", default=30.0),

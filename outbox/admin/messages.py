@@ -2,22 +2,118 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
+from linkit import clock
+from linkit.errors import Conflict
 from linkit.markup import ltr, moment, pretty
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, reach
+from outbox import services, settling, tasks
 from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
 from sms_providers import catalogue
-from sms_providers.console import AppFilter, Banner, MessageListAdmin, story, tell
+from sms_providers.console import AppFilter, Banner, MessageListAdmin, story, tell, what_follows
 from sms_providers.models import OrganizationApp, Status
+
+_IDS = re.compile("r[0-9a-z]{14}")
+_MOST_AT_ONCE = 1000  # a transaction each, while somebody waits for the page
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something a person does to a message, or to many: the verb, whom it is for, and its words."""
+
+    do: Callable[[Message], None]
+    status: Status  # of the messages it is for
+    is_for: str  # them, in a word
+    button: str
+    many: str  # in the menu of the list
+    question: str
+    will: str  # what happens to those it is for
+    follows: str  # what that means
+    done: str
+    noted: str  # in the audit trail
+    is_danger: bool = False
+
+    @property
+    def sends(self) -> bool:
+        """Whether the message waits to be sent from then on."""
+        return self.done == "queued again"
+
+
+_AGAIN = (
+    "It goes to the end of the queue and is sent as if it were new, with its whole time to live. What costs credits is"
+    " charged when it is sent."
+)
+ACTS = {
+    "cancel": Act(
+        lambda message: services.cancel(message=message),
+        Status.PENDING,
+        "pending",
+        "Cancel…",
+        "Cancel…",
+        "Cancel?",
+        "cancelled",
+        "It is not sent, and stays in the list as failed. One that a worker has in hand is sent all the same.",
+        "cancelled",
+        "Cancelled.",
+        is_danger=True,
+    ),
+    "requeue": Act(
+        settling.requeue,
+        Status.FAILED,
+        "failed",
+        "Send again…",
+        "Send the failed again…",
+        "Send again?",
+        "queued again",
+        _AGAIN,
+        "queued again",
+        "Queued again.",
+    ),
+    "sent": Act(
+        partial(settling.settle, was_sent=True),
+        Status.DISPATCH_TIMEOUT,
+        "of unknown outcome",
+        "It was sent…",
+        "Unknown outcome: it was sent…",
+        "It was sent?",
+        "settled as sent",
+        "It counts as sent from then on, for good. Settle it only when the provider, or the recipient, has told you.",
+        "settled as sent",
+        "Settled by hand: sent.",
+    ),
+    "again": Act(
+        partial(settling.settle, was_sent=False),
+        Status.DISPATCH_TIMEOUT,
+        "of unknown outcome",
+        "Send again…",
+        "Unknown outcome: send again…",
+        "Send again?",
+        "queued again",
+        "If the first one did arrive after all, the recipient gets it twice: ask the provider, or the recipient, first."
+        f" {_AGAIN}",
+        "queued again",
+        "Settled by hand: to be sent again.",
+        is_danger=True,
+    ),
+}
 
 
 class JobFilter(admin.SimpleListFilter):
@@ -56,7 +152,28 @@ class MessageAdmin(MessageListAdmin):
     list_display = ["created", "organization", "to", "state", "why", "through", "next_try", "message_id"]
     list_filter = ["status", AppFilter, "created_at", "is_test", JobFilter, OrganizationFilter]
     search_fields = ["recipient"]
-    id_fields = {"pk": r"r[0-9a-z]{14}"}
+    id_fields = {"pk": _IDS.pattern}
+    actions = ["cancel_chosen", "requeue_chosen", "settle_chosen_as_sent", "send_chosen_again"]
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        one = [
+            path(f"<str:pk>/{name}/", wrap(self.act_view), {"name": name}, name=f"outbox_message_{name}")
+            for name in ACTS
+        ]
+        many = [
+            path(f"chosen/{name}/", wrap(self.chosen_view), {"name": name}, name=f"outbox_message_chosen_{name}")
+            for name in ACTS
+        ]
+        return [*many, *one, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse | TemplateResponse:
+        action = request.POST.get("action")
+        if action and action not in self.get_actions(request):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return super().changelist_view(request, extra_context)
 
     @admin.display(description="Next try")
     def next_try(self, row: Message) -> SafeString:
@@ -78,7 +195,130 @@ class MessageAdmin(MessageListAdmin):
             **story(log, is_superuser=reach(request).is_superuser),
             "state": self.state(row),
             "meta": pretty(row.meta) if row.meta else "",
+            "acts": [
+                (act.button, reverse(f"admin:outbox_message_{name}", args=[row.pk]), _not_before(name, row))
+                for name, act in ACTS.items()
+                if act.status == row.status
+            ],
         }
+
+    # --- what people do to messages ---
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return reach(request).allows(Scope.SEND)
+
+    def act_view(self, request: HttpRequest, pk: str, name: str) -> HttpResponse | TemplateResponse:
+        """Ask before doing something to a message; then do it, once."""
+        message: Message | None = self.fetch(request, pk, Scope.SEND)
+        if message is None:
+            return self.missing(request, pk)
+        act, back = ACTS[name], reverse("admin:outbox_message_change", args=[message.pk])
+        if message.status != act.status:
+            text = f"It is not {act.is_for} any more; nothing was changed."
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(back)
+        if request.method == "POST":
+            self._act(request, act, [message])
+            return HttpResponseRedirect(back)
+        context = {
+            "title": act.question,
+            "act": act,
+            "message": message,
+            "follows": _what_follows(name, message),
+            "back": back,
+            "crumb": f"SMS to {message.recipient}",
+        }
+        return self.page(request, "outbox/message_act.html", context)
+
+    @admin.action(description=ACTS["cancel"].many, permissions=["send"])
+    def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse:
+        return self._ask(request, queryset, "cancel")
+
+    @admin.action(description=ACTS["requeue"].many, permissions=["send"])
+    def requeue_chosen(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse:
+        return self._ask(request, queryset, "requeue")
+
+    @admin.action(description=ACTS["sent"].many, permissions=["send"])
+    def settle_chosen_as_sent(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse:
+        return self._ask(request, queryset, "sent")
+
+    @admin.action(description=ACTS["again"].many, permissions=["send"])
+    def send_chosen_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse:
+        return self._ask(request, queryset, "again")
+
+    def _ask(self, request: HttpRequest, chosen: QuerySet[Message], name: str) -> TemplateResponse:
+        """Say what would become of those that are chosen in the list, and ask."""
+        act, now = ACTS[name], clock.now()
+        rows = list(self._sendable(request, chosen)[: _MOST_AT_ONCE + 1])
+        fitting = [row for row in rows[:_MOST_AT_ONCE] if row.status == act.status]
+        early = [row for row in fitting if _is_early(name, row, now)]
+        context = {
+            "title": act.question,
+            "act": act,
+            "ids": ",".join(row.pk for row in fitting if row not in early),
+            "count": len(fitting) - len(early),
+            "other": len(rows[:_MOST_AT_ONCE]) - len(fitting),
+            "early": len(early),
+            "from": max((at for row in early if (at := settling.may_send_again_from(row))), default=None),
+            "most": _MOST_AT_ONCE if len(rows) > _MOST_AT_ONCE else None,
+            "url": reverse(f"admin:outbox_message_chosen_{name}"),
+            "back": request.get_full_path(),
+        }
+        return self.page(request, "outbox/message_act_chosen.html", context)
+
+    def chosen_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Do it to those that were shown by `_ask`, each once; then back to the list."""
+        if not self.has_send_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            ids = _IDS.findall(request.POST.get("ids", ""))[:_MOST_AT_ONCE]
+            rows = self._sendable(request, self.get_queryset(request).filter(pk__in=ids))
+            self._act(request, ACTS[name], list(rows))
+        return HttpResponseRedirect(reverse("admin:outbox_message_changelist"))
+
+    def _sendable(self, request: HttpRequest, rows: QuerySet[Message]) -> QuerySet[Message]:
+        return reach(request).narrow(rows, "organization", Scope.SEND).order_by("pk")
+
+    def _act(self, request: HttpRequest, act: Act, rows: Sequence[Message]) -> None:
+        """Do it to these messages, a transaction each with its line in the audit trail, and tell how many were done."""
+        done, problems = 0, dict[str, list[str]]()
+        for row in rows:
+            try:
+                with transaction.atomic():
+                    act.do(row)
+                    self.note(request, row, act.noted, name=row.pk)  # the trail outlives the number
+            except Conflict as problem:
+                problems.setdefault(problem.reason, []).append(problem.message)
+            else:
+                done += 1
+        if done and act.sends:
+            tasks.wake()
+        if done or not rows:
+            told = f"{done:,} message{'' if done == 1 else 's'} {act.done}."
+            self.message_user(request, told, messages.SUCCESS if done else messages.WARNING)
+        for said in problems.values():
+            count = "" if len(rows) == 1 else f"{len(said):,} not: "
+            self.message_user(request, f"{count}{said[0]}", messages.WARNING)
+
+
+def _not_before(name: str, message: Message) -> datetime | None:
+    """Return from when this may be done to a message; None: now."""
+    return settling.may_send_again_from(message) if _is_early(name, message, clock.now()) else None
+
+
+def _is_early(name: str, message: Message, now: datetime) -> bool:
+    until = settling.may_send_again_from(message) if name == "again" else None
+    return until is not None and now < until
+
+
+def _what_follows(name: str, message: Message) -> list[str]:
+    """Say what comes of it, before anybody does it."""
+    follows = [ACTS[name].follows]
+    if message.status == Status.DISPATCH_TIMEOUT and message.log is not None:
+        follows.insert(0, what_follows(message.log, was_sent=name == "sent")[0])  # its credits
+    if name in ("requeue", "again") and message.job and message.job.is_ended:
+        follows.append("Its bulk job, which is over, goes on until it has ended.")
+    return follows
 
 
 def _tell(message: Message) -> Banner:

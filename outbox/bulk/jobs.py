@@ -134,7 +134,10 @@ def retry_failed(job: BulkJob) -> None:
     with transaction.atomic():
         current = _locked(job, ENDED, "The failed rows can be queued again once the job is over")
         if not Message.objects.filter(job=job.pk, status=Status.FAILED).exists():
-            raise Conflict("No failed row of this job could be sent again.", reason="nothing_to_retry")
+            said = "No failed row of this job could be sent again."
+            if current.failed_count > current.invalid_count and current.run_started_at is not None:
+                said = "Its failed rows are not kept any more: it ended too long ago. Upload them again."
+            raise Conflict(said, reason="nothing_to_retry")
         if current.run_started_at is None:
             raise Conflict("Its file was not read to the end; upload it again.", reason="nothing_to_retry")
         # An uninstalling waits for us and sees the job, or has come first.

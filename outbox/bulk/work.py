@@ -10,7 +10,7 @@ import threading
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 
 from linkit import faults
 from outbox import signals
@@ -103,7 +103,9 @@ def _queue_again(job: BulkJob, stop: threading.Event) -> None:
                 error_message="",
                 claim_token=None,
                 started_at=None,
-                next_attempt_at=now,
+                next_attempt_at=Case(
+                    When(scheduled_at__gt=now, then=F("scheduled_at")), default=Value(now)
+                ),  # never early
                 requeued_at=now,
                 updated_at=now,
             )

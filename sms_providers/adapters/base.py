@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -68,6 +68,7 @@ class Capabilities:
     receipts: bool = False
     batch_size: int = 1  # recipients of one text in one call
     reference: bool = False  # takes our own id, `ProviderAdapter.reference_for`
+    look_up: bool = False  # says by that id what became of a message
     unicode: Unicode = Unicode.AUTOMATIC
 
 
@@ -118,8 +119,8 @@ class ProviderAdapter:
     """One provider's API for one installation.
 
     A subclass sets the class attributes and implements `build_send`, `read_send` and `read_refusal`, and for its
-    capabilities `fetch_balance` and `fetch_sender_names`. It is made anew for each batch and shared between threads:
-    keep it free of state.
+    capabilities `fetch_balance`, `fetch_sender_names` and `fetch_outcome`. It is made anew for each batch and shared
+    between threads: keep it free of state.
     """
 
     slug: ClassVar[str]
@@ -155,6 +156,13 @@ class ProviderAdapter:
 
     def fetch_sender_names(self, budget: Budget) -> list[str]:
         """Ask for the usable sender IDs. Raises `ProviderRefused`."""
+        raise NotImplementedError
+
+    def fetch_outcome(self, sms: Sms, budget: Budget) -> Result | None:
+        """Ask what became of `sms`, by `reference_for(sms)`; made with `found`. Raises `ProviderRefused`.
+
+        None when the provider has nothing under that reference.
+        """
         raise NotImplementedError
 
     def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
@@ -202,14 +210,25 @@ class ProviderAdapter:
     def balance(self, budget: Budget) -> Balance:
         """Return the balance. Raises `ProviderRefused`, whatever the provider answers."""
         left = self._asked("balance", lambda: self.fetch_balance(budget))
-        mask = masking.masker(self.secrets())
+        mask = masking.Masker(self.secrets())
         return replace(left, currency=mask(left.currency), unit=mask(left.unit), note=mask(left.note))
 
     def sender_names(self, budget: Budget) -> list[str]:
         """Return the usable sender IDs. Raises `ProviderRefused`, whatever the provider answers."""
         names = self._asked("sender names", lambda: self.fetch_sender_names(budget))
-        mask = masking.masker(self.secrets())
+        mask = masking.Masker(self.secrets())
         return [mask(name) for name in names]
+
+    def look_up(self, sms: Sms, budget: Budget) -> Result | None:
+        """Ask what became of a message whose outcome is unknown, `sms` as it was sent. Raises `ProviderRefused`.
+
+        None: the provider has nothing under our reference. That is no proof that it was not sent, since an answer may
+        come from a log that lags behind. Only *accepted* and a certain non-send say how it ended.
+        """
+        result = self._asked("message", lambda: self.fetch_outcome(sms, budget))
+        if result is not None and result.outcome in (Outcome.REJECTED, Outcome.UNAVAILABLE):
+            return replace(result, message=f"{result.message} It is not delivered.".strip())
+        return result
 
     # --- building requests ---------------------------------------------------------------------------------
 
@@ -329,6 +348,17 @@ class ProviderAdapter:
         """Return the exception for a question that `reply` does not answer."""
         return ProviderRefused(self._complete(result or self.read_refusal(reply), reply))
 
+    def found(self, results: Iterable[Result], reply: Reply) -> Result | None:
+        """Return what a provider's entries for one reference say together: None when there is no entry.
+
+        One that was taken counts for all. Nothing was sent only when every entry says so.
+        """
+        said = list(results)
+        for outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+            if (first := next((result for result in said if result.outcome == outcome), None)) is not None:
+                return self._complete(first, reply)
+        return self._complete(said[0], reply) if said else None
+
     # --- credentials ---------------------------------------------------------------------------------------
 
     @classmethod
@@ -423,7 +453,7 @@ class ProviderAdapter:
 
     def _complete(self, result: Result, reply: Reply) -> Result:
         """Add what every result keeps of the answer, and take every secret out of it."""
-        mask = masking.masker(self.secrets())
+        mask = masking.Masker(self.secrets())
         wait = result.retry_after
         if result.outcome == Outcome.UNAVAILABLE and reply.retry_after is not None:
             wait = reply.retry_after

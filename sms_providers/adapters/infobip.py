@@ -4,12 +4,14 @@ HTTP 200 says only that the request was read: whether the message was taken is i
 group. What is wrong with the request itself comes with an HTTP status, in a newer or an older shape.
 
 A `messageId` of ours is refused when it comes a second time. That guards against sending twice, and says no more than
-that the first one arrived: what became of it nobody can tell from this answer.
+that the first one arrived: what became of it nobody can tell from this answer. The logs of the last 48 hours can, for a
+key with the scope sms:logs:read.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -28,7 +30,18 @@ from sms_providers.adapters.wire import (
     bare_sender,
     round_up,
 )
-from sms_providers.results import REJECTED, UNAVAILABLE, UNKNOWN, ErrorTable, Fault, Meaning, Result, accepted, rejected
+from sms_providers.results import (
+    REJECTED,
+    UNAVAILABLE,
+    UNKNOWN,
+    ErrorTable,
+    Fault,
+    Meaning,
+    Outcome,
+    Result,
+    accepted,
+    rejected,
+)
 from sms_providers.transport import Budget, Reply
 
 LATEST = timedelta(days=180)
@@ -111,7 +124,7 @@ class InfobipSms(ProviderAdapter):
     name: ClassVar[str] = "Infobip"
     origin: ClassVar[str] = "https://api.infobip.com"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        balance=True, sender_names=True, scheduling=True, reference=True
+        balance=True, sender_names=True, scheduling=True, reference=True, look_up=True
     )
     errors: ClassVar[ErrorTable] = ERRORS
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
@@ -128,7 +141,8 @@ class InfobipSms(ProviderAdapter):
         secret_key(
             "api_key",
             "API key",
-            help="Made in the Infobip portal with a scope for SMS, and account-management:manage for the balance.",
+            help="Made in the Infobip portal with a scope for SMS, account-management:manage for the balance, and"
+            " sms:logs:read to look up unknown outcomes.",
             example="test-key",
         ),
         CredentialField(
@@ -218,6 +232,34 @@ class InfobipSms(ProviderAdapter):
 
         numbers = self.paged(request, read, budget, size=PAGE)
         return [name for name in map(_usable_number, numbers) if name]
+
+    def fetch_outcome(self, sms: Sms, budget: Budget) -> Result | None:
+        reference, number = self.reference_for(sms), msisdn(sms.recipient)
+        reply = self.ask(self._request("GET", "/sms/3/logs", params={"messageId": reference}), budget)
+        entries = reply.object.get("results")
+        if not reply.is_success or not isinstance(entries, list):
+            raise self.refuse(reply)
+        # Ours alone, whatever else is listed.
+        ours = [
+            entry
+            for entry in as_objects(entries)
+            if as_code(entry.get("messageId")) == reference
+            and as_code(entry.get("destination") or entry.get("to")) in ("", number)
+        ]
+        return self.found([self._read_log(entry, reply) for entry in ours], reply)
+
+    def _read_log(self, entry: dict[str, Any], reply: Reply) -> Result:
+        """Say what one entry of the logs says: as in the answer to a send, with the price."""
+        result = self._read_entry(entry, reply)
+        if result.reason == _NO_REPORT.reason:  # Infobip had taken it all the same, which is what was not known
+            result = accepted(result.provider_message_id)
+        if result.outcome != Outcome.ACCEPTED:
+            return result
+        parts, price = as_count(entry.get("messageCount")), as_object(entry.get("price"))
+        each = as_decimal(price.get("pricePerMessage"))
+        if each is None or parts is None:
+            return replace(result, segment_count=parts)
+        return replace(result, segment_count=parts, cost=each * parts, currency=as_code(price.get("currency")))
 
     def _read_entry(self, entry: dict[str, Any], reply: Reply) -> Result:
         """Say what one entry of an answer says, by the group of its status."""

@@ -7,7 +7,8 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -17,6 +18,7 @@ MASK = "•••"
 MAX_KEPT_BYTES = 64_000  # of an answer that is kept as JSON
 MAX_KEPT_TEXT = 2000
 MAX_KEPT_DEPTH = 32
+_HUGE_NUMBER = re.compile(r"[eE][+]?\d{3}")  # is read as infinity
 _SHORT_SECRET = 4  # a shorter one is masked as a whole word only, or it would blank out half of every answer
 
 
@@ -25,7 +27,12 @@ def spellings(secrets: Iterable[str], *, users: Iterable[str] = ()) -> list[str]
 
     `users` are those with which a secret may stand in HTTP Basic.
     """
-    users, found = list(users), set[str]()
+    return list(_spellings(tuple(secrets), tuple(users)))
+
+
+@lru_cache(maxsize=1024)  # the same for every message of an installation
+def _spellings(secrets: tuple[str, ...], users: tuple[str, ...]) -> tuple[str, ...]:
+    found = set[str]()
     for secret in secrets:
         quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
         found |= {secret, html.escape(secret), *quoted, *(re.sub("%..", _lower, text) for text in quoted)}
@@ -33,43 +40,53 @@ def spellings(secrets: Iterable[str], *, users: Iterable[str] = ()) -> list[str]
             found |= {escaped, escaped.replace("/", "\\/")}
         found |= {base64.b64encode(f"{user}:{secret}".encode()).decode() for user in users}
         found.add(base64.b64encode(secret.encode()).decode())
-    return sorted(found, key=len, reverse=True)
+    return tuple(sorted(found, key=len, reverse=True))
 
 
-def masker(secrets: list[str]) -> Callable[[Any], Any]:
-    """Return a function that blanks these spellings out of any decoded JSON."""
-    long = [secret for secret in secrets if len(secret) >= _SHORT_SECRET]
-    short = [rf"\b{re.escape(secret)}\b" for secret in secrets if len(secret) < _SHORT_SECRET]
+class Masker:
+    """Blanks these spellings out of any decoded JSON: `mask(value)`."""
 
-    def mask(value: Any, depth: int = 0) -> Any:
+    def __init__(self, secrets: list[str]) -> None:
+        self._long = [secret for secret in secrets if len(secret) >= _SHORT_SECRET]
+        self._short = [rf"\b{re.escape(secret)}\b" for secret in secrets if len(secret) < _SHORT_SECRET]
+
+    def leaves_alone(self, text: str) -> bool:
+        """Whether the JSON of this text certainly has nothing to change. Most answers have not; this is much faster."""
+        return (
+            not self._short
+            and "\\" not in text  # an escape may spell anything
+            and not any(secret in text for secret in self._long)
+            and text.count("{") + text.count("[") <= MAX_KEPT_DEPTH
+            and not _HUGE_NUMBER.search(text)
+        )
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
             # NUL and lone surrogates may come in any answer, and no database column takes them.
             value = value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-            for secret in long:  # in a body of 1 MB much faster than one expression for all
+            for secret in self._long:  # in a body of 1 MB much faster than one expression for all
                 value = value.replace(secret, MASK)
-            return re.sub("|".join(short), MASK, value) if short else value
+            return re.sub("|".join(self._short), MASK, value) if self._short else value
         if isinstance(value, dict | list) and depth >= MAX_KEPT_DEPTH:
             return "…"
         if isinstance(value, dict):
-            return {mask(key): mask(item, depth + 1) for key, item in value.items()}
+            return {self(key): self(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
-            return [mask(item, depth + 1) for item in value]
+            return [self(item, depth + 1) for item in value]
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             text = str(value)
-            masked = mask(text)
+            masked = self(text)
             return value if masked == text else masked
         return value
 
-    return mask
 
-
-def kept(reply: Reply, mask: Callable[[Any], Any]) -> dict[str, Any]:
+def kept(reply: Reply, mask: Masker) -> dict[str, Any]:
     """Return what is kept of an answer: its JSON object, or under `raw` other JSON or the beginning of its text."""
     decoded = reply.json if len(reply.body) <= MAX_KEPT_BYTES else None
     if isinstance(decoded, dict):
-        return mask(decoded)
+        return decoded if mask.leaves_alone(reply.text) else mask(decoded)
     # Masked before it is cut: the first half of a secret is a secret too.
     return {"raw": mask(reply.text)[:MAX_KEPT_TEXT] if decoded is None else mask(decoded)}
 

@@ -6,6 +6,8 @@ AppSid, not a missing payment. `success` may be the text "false", and the two pl
 differently that ER-04 is a short number on one and a bad sender on the other: the host says which list counts.
 
 Unifonic can hold a message, but nobody documents in which time zone, and the answer has no id: we hold it ourselves.
+
+What became of a message it tells by our `CorrelationID`, on the current platform.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import requests
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, NotOffered, ProviderAdapter, Sms
 from sms_providers.adapters.credentials import SENDER_ID, SENDER_ID_HELP, CredentialField, secret_key
-from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_object, bare_sender, basic, words
+from sms_providers.adapters.wire import as_code, as_count, as_decimal, as_object, as_objects, bare_sender, basic, words
 from sms_providers.results import (
     REJECTED,
     UNAVAILABLE,
@@ -38,6 +40,8 @@ from sms_providers.transport import Budget, Reply
 CLASSIC = "https://api.unifonic.com"
 SUCCESS = "ER-00"
 FAILED = ("rejected", "failed")  # the states of a message that is refused at once
+# When it is looked up: those of one that Unifonic has, and of one that the carrier could not deliver.
+TAKEN, UNDELIVERED = ("queued", "scheduled", "sent", "delivered"), ("undeliverable", "undelivered")
 
 # HTTP statuses, which count before a code in the body unless they name no cause. Other faults from 500 on are as
 # everywhere.
@@ -146,6 +150,8 @@ TEXTS: TextTable = (
     (words(r"appsid|(un)?auth\w*"), Meaning(REJECTED, Fault.AUTH, "bad_credentials")),
 )
 
+_UNDELIVERED = Meaning(REJECTED, Fault.RECIPIENT, "recipient_unreachable", "The carrier did not deliver the message.")
+
 _CODE = re.compile("(?:ER-?)?([0-9]{1,4})", re.IGNORECASE)
 
 
@@ -153,7 +159,7 @@ class UnifonicSms(ProviderAdapter):
     slug: ClassVar[str] = "unifonic-sms"
     name: ClassVar[str] = "Unifonic"
     origin: ClassVar[str] = "https://el.cloud.unifonic.com"
-    capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True, reference=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(balance=True, sender_names=True, reference=True, look_up=True)
     errors: ClassVar[ErrorTable] = ERRORS
     sender_field: ClassVar[str] = "sender_id"
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
@@ -278,6 +284,41 @@ class UnifonicSms(ProviderAdapter):
         if not isinstance(names, list):
             raise self.refuse(reply)
         return [name for name in map(_usable_sender, names) if name]
+
+    def fetch_outcome(self, sms: Sms, budget: Budget) -> Result | None:
+        if self.is_classic:  # which takes a message by Unifonic's own id only
+            message = "Unifonic's classic platform does not tell what became of a message by our reference."
+            raise NotOffered(rejected(Fault.OTHER, message))
+        form = {"CorrelationID": sms.reference}
+        reply = self.ask(self._request("/rest/SMS/Messages/GetMessagesDetails", form), budget)
+        data = as_object(reply.object.get("data"))
+        if not reply.is_success or not _is_yes(reply):
+            refusal = self.refuse(reply)
+            if refusal.result.outcome == REJECTED and refusal.result.fault is not Fault.AUTH:
+                return None  # no page says how it tells that it has none
+            raise refusal
+        # Ours alone, whatever else is listed.
+        ours = [
+            entry
+            for entry in as_objects(data.get("messages"))
+            if as_code(entry.get("CorrelationID")) == sms.reference
+            and as_code(entry.get("Recipient")) in ("", msisdn(sms.recipient))
+        ]
+        return self.found([self._read_details(entry, data, reply) for entry in ours], reply)
+
+    def _read_details(self, entry: dict[str, Any], data: dict[str, Any], reply: Reply) -> Result:
+        """Say what one message of a look-up says: by its receipt, when there is one, else by its status."""
+        receipt, status = as_code(entry.get("DLR")).lower(), as_code(entry.get("Status")).lower()
+        message_id = as_code(entry.get("MessageID"))
+        if receipt in UNDELIVERED or (status in UNDELIVERED and not receipt):
+            return self.by_meaning(_UNDELIVERED, code=receipt or status, provider_message_id=message_id)
+        if receipt == "delivered" or status in TAKEN:
+            cost, currency = _money({**entry, "CurrencyCode": data.get("CurrencyCode")}, "Cost")
+            parts = as_count(entry.get("NumberOfUnits"))
+            return accepted(message_id, cost=cost, currency=currency, segment_count=parts)
+        if status in FAILED:
+            return self.refused(f"status {status}", provider_message_id=message_id, code=status)
+        return self.unreadable(reply)
 
     def _question(self, call: str, what: str, budget: Budget) -> tuple[Reply, dict[str, Any]]:
         """Return the answer and its data, which is empty when it says no.

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -22,7 +22,7 @@ from linkit.markup import badge, ltr, moment
 from linkit.models import Organization
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, TenantAdmin, reach
-from sms_providers import catalogue, installing
+from sms_providers import catalogue, circuits, installing
 from sms_providers.adapters.base import Capabilities, ProviderAdapter
 from sms_providers.forms import InstallationForm
 from sms_providers.models import OrganizationApp
@@ -59,6 +59,7 @@ def _abilities(can: Capabilities) -> list[str]:
         "Lists sender names": can.sender_names,
         "Holds scheduled messages": can.scheduling,
         "Delivery receipts": can.receipts,
+        "Tells what became of an unknown outcome": can.look_up,
     }
     return [word for word, is_so in words.items() if is_so] or ["Sends"]
 
@@ -89,7 +90,8 @@ class OrganizationAppAdmin(TenantAdmin):
     search_fields = ["slug", "organization__name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer("credentials")
+        resting = list(circuits.not_closed())
+        return super().get_queryset(request).defer("credentials").annotate(is_resting=Q(pk__in=resting))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -136,6 +138,8 @@ class OrganizationAppAdmin(TenantAdmin):
         if app.uninstalled_at:
             return badge("Uninstalled", "off")
         shown = badge("In use", "good") if app.is_enabled else badge("Switched off", "off")
+        if getattr(app, "is_resting", False) and app.is_enabled:
+            shown = badge("Left alone after failures", "bad")
         return format_html("{} {}", shown, badge("Metered", "pending")) if app.is_metered else shown
 
     # --- install ---

@@ -45,6 +45,7 @@ _STORE_APP = {
         "receipts": False,
         "batch_size": 1,
         "reference": False,
+        "look_up": False,
         "unicode": "automatic",
     },
 }
@@ -131,6 +132,7 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     receipts = serializers.BooleanField()
     batch_size = serializers.IntegerField(help_text="Recipients of one text in one call.")
     reference = serializers.BooleanField(help_text="The provider is given our own id of each message.")
+    look_up = serializers.BooleanField(help_text="It is asked by that id about unknown outcomes.")
     unicode = serializers.ChoiceField(
         choices=[each.value for each in Unicode],
         help_text="Who tells that a text needs UCS-2: the provider finds out, or we say so. Never you.",

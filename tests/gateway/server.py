@@ -40,6 +40,8 @@ class Gateway:
             slug: provider((credentials or {}).get(slug)) for slug, provider in providers.items()
         }
         self.journal = Journal(journal_path)
+        for provider in self.providers.values():
+            provider.journal = self.journal
         self.is_stopping = False
         self._rules = Script()
         self._released = threading.Event()  # replaced at every release: those who wait hold the old one

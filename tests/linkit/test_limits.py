@@ -11,7 +11,7 @@ import redis
 from pytest_django import Settings
 
 from linkit import throttling
-from linkit.redis import client, take
+from linkit.redis import Permit, client, take
 from linkit.redis import client as redis_client
 from outbox.models import Message
 from tests.conftest import Api
@@ -137,3 +137,73 @@ def test_callers_at_once_get_no_more_than_the_burst():
         thread.join()
     assert sum(allowed) == 10
     assert redis_client() is client()
+
+
+def test_several_are_taken_or_none():
+    permits = [take("x", per_second=0.001, burst=10, count=count) for count in (6, 6, 4, 1)]
+    assert [permit.is_allowed for permit in permits] == [True, False, True, False]
+    assert [permit.remaining for permit in permits] == [4, 0, 0, 0]
+    assert 1999 < permits[1].wait <= 2000, "until there are six"
+
+
+# --- a high limit -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens Redis was asked for, each time."""
+    counts: list[int] = []
+
+    def counted(key: str, *, count: int = 1, **given: Any) -> Any:
+        counts.append(count)
+        return take(key, count=count, **given)
+
+    monkeypatch.setattr(throttling, "take", counted)
+    return counts
+
+
+@pytest.mark.parametrize("per_minute", [600, 3000, 5999])
+def test_an_ordinary_limit_is_asked_about_every_time(api: Api, settings: Settings, asked: list[int], per_minute: int):
+    settings.API_RATE_PER_MINUTE = per_minute
+    for _ in range(5):
+        assert api.get(ME).status_code == 200
+    assert asked == [1] * 5
+
+
+def test_a_high_one_is_asked_about_for_20_ms_ahead(api: Api, settings: Settings, asked: list[int]):
+    settings.API_RATE_PER_MINUTE, settings.API_RATE_BURST = 30_000, 1_000  # 500 a second
+    for _ in range(21):
+        assert api.get(ME).status_code == 200
+    assert asked == [10, 10, 10]
+
+
+def test_what_is_taken_ahead_is_used_within_a_second(
+    api: Api, settings: Settings, asked: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    settings.API_RATE_PER_MINUTE, settings.API_RATE_BURST = 30_000, 1_000
+    now = [1000.0]
+    monkeypatch.setattr(throttling.time, "monotonic", lambda: now[0])
+    for _ in range(3):
+        assert api.get(ME).status_code == 200
+        now[0] += 1.0
+    assert asked == [10, 10, 10]
+
+
+def test_a_high_limit_ends_too(api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    settings.API_RATE_PER_MINUTE, settings.API_RATE_BURST = 30_000, 1_000
+    left = [23]  # and nothing comes in
+
+    def from_a_bucket(key: str, *, count: int = 1, **_: Any) -> Permit:
+        is_allowed = left[0] >= count
+        left[0] -= count if is_allowed else 0
+        return Permit(is_allowed, left[0], wait=0.0 if is_allowed else 2.0, reset=3.0)
+
+    monkeypatch.setattr(throttling, "take", from_a_bucket)
+    assert [api.get(ME).status_code for _ in range(25)] == [200] * 23 + [429] * 2
+
+
+def test_each_key_has_what_it_took(anonymous: Api, api_key: Callable[..., str], settings: Settings, asked: list[int]):
+    settings.API_RATE_PER_MINUTE, settings.API_RATE_BURST = 30_000, 1_000
+    for caller in (anonymous.using(api_key()), anonymous.using(api_key())):
+        assert caller.get(ME).status_code == 200
+    assert asked == [10, 10]

@@ -184,11 +184,11 @@ def test_nothing_starts_when_too_little_of_the_lease_is_left(
     queue()
     claim = claims.claim
 
-    def slow_claim(*, limit: int) -> list[claims.Claimed]:
+    def slow_claim(*, limit: int, **hints: Any) -> list[claims.Claimed]:
         taken = claim(limit=limit)
         for claimed in taken:
             claimed.start_by = time.monotonic() - 1  # the worker was frozen in between
-        monkeypatch.setattr(claims, "claim", lambda *, limit: [])
+        monkeypatch.setattr(claims, "claim", lambda **_: [])
         return taken
 
     monkeypatch.setattr(claims, "claim", slow_claim)

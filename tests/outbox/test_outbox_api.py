@@ -175,7 +175,7 @@ def test_a_worker_is_woken_and_needs_not_be(api: Api, monkeypatch: pytest.Monkey
         raise redis.ConnectionError("down")
 
     monkeypatch.setattr(tasks.drain, "apply_async", down)
-    monkeypatch.setattr(tasks, "_broker", {"next_ring": 0.0})
+    monkeypatch.setitem(tasks._broker, "next_ring", 0.0)
     assert api.post(OUTBOX, GOOD).status_code == 201
     assert api.post(OUTBOX, GOOD).status_code == 201
 

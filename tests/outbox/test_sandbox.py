@@ -47,19 +47,3 @@ def test_nothing_is_queued_while_the_only_real_app_is_disabled(
     with pytest.raises(services.NoApp):
         queue()
     assert not Message.objects.exists()
-
-
-def test_an_app_that_is_uninstalled_while_a_message_is_queued_for_it_keeps_neither(
-    queue: Queue, first: OrganizationApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pinned_app = services._pinned_app
-
-    def and_then_it_goes(*given: object, **more: object) -> OrganizationApp | None:
-        app = pinned_app(*given, **more)  # type: ignore[arg-type]
-        installing.uninstall(app=first)
-        return app
-
-    monkeypatch.setattr(services, "_pinned_app", and_then_it_goes)
-    with pytest.raises(services.NoApp):
-        queue(preferred_slug="first-sms")
-    assert not Message.objects.exists()

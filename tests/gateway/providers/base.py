@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
+from tests.gateway.journal import Journal, Reading
+
 E164_DIGITS = re.compile(r"966[0-9]{9}|(?!966)[1-9][0-9]{7,14}")  # Saudi numbers have one length
 SENDERS = ["MyBrand", "MyBrand-AD"]
 UNKNOWN_SENDER = "Nobody"  # the sender ID that every account here is refused; all others are taken
@@ -89,6 +91,9 @@ class Provider:
 
     def __init__(self, credentials: Mapping[str, str] | None = None) -> None:
         self.credentials = dict(credentials or self.default_credentials)
+        self.journal: Reading = Journal()  # the gateway puts its own here, for questions about what was sent
+        # What a look-up shows of a message, by our reference, whatever became of the call; the provider's own word.
+        self.verdicts: dict[str, str] = {}
         self._ids = itertools.count(1)
 
     def next_id(self) -> str:

@@ -1,6 +1,7 @@
 """Infobip SMS: JSON and a key in; entries with a status in HTTP 200, or errors with an HTTP status, out.
 
-A `messageId` may come again here, or the journal could not show what was sent twice.
+A `messageId` may come again here, or the journal could not show what was sent twice. The logs show what was taken, as
+delivered, and what `verdicts` names with the id of a status.
 """
 
 from __future__ import annotations
@@ -8,10 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tests.gateway.journal import Entry
 from tests.gateway.providers.base import UNKNOWN_SENDER, Answer, Call, Provider, Refusal, Send, e164, parts
 
 # Status id: group, the group's name and the status's.
 STATUSES = {
+    "26": (1, "PENDING", "PENDING_ACCEPTED"),
+    "2": (3, "DELIVERED", "DELIVERED_TO_OPERATOR"),
+    "5": (3, "DELIVERED", "DELIVERED_TO_HANDSET"),
     "4": (2, "UNDELIVERABLE", "UNDELIVERABLE_REJECTED_OPERATOR"),
     "9": (2, "UNDELIVERABLE", "UNDELIVERABLE_NOT_DELIVERED"),
     "31": (2, "UNDELIVERABLE", "UNDELIVERABLE_NOT_SENT"),
@@ -155,7 +160,20 @@ class Infobip(Provider):
             size, page = int(call.query.get("limit", 50)), int(call.query.get("page", 0))
             numbers = [_owned(*number) for number in _NUMBERS[page * size :][:size]]
             return Answer(200, {"numbers": numbers, "numberCount": len(_NUMBERS)})
+        if call.method == "GET" and call.path == "/sms/3/logs":
+            return Answer(200, {"results": self._logged(call)})
         return self.refused("E404")
+
+    def _logged(self, call: Call) -> list[dict[str, Any]]:
+        """Return the entries of the logs that the query asks for, the latest first."""
+        wanted = call.query.get("messageId")
+        found = []
+        for entry in self.journal.of(self.slug):
+            message_id = str(_destination(entry.fields).get("messageId") or entry.provider_id)
+            status = self.verdicts.get(message_id, "5" if entry.is_accepted else "")
+            if status and wanted in (None, message_id):
+                found.append(_log(entry, message_id, status))
+        return found[::-1][: int(call.query.get("limit", 50))]
 
 
 def _entry(
@@ -164,6 +182,24 @@ def _entry(
     description = name.replace("_", " ").capitalize()
     status = {"groupId": group, "groupName": group_name, "id": status_id, "name": name, "description": description}
     return {"messageId": message_id, "status": status, "destination": destination}
+
+
+def _log(entry: Entry, message_id: str, status_id: str) -> dict[str, Any]:
+    group, group_name, name = STATUSES[status_id]
+    logged = _entry(message_id, group, group_name, int(status_id), name, entry.number.removeprefix("+"))
+    at = "2026-01-02T03:04:05.000+0000"
+    error = {"groupId": 0, "groupName": "OK", "id": 0, "name": "NO_ERROR", "description": "No Error"}
+    return {
+        **logged,
+        "bulkId": "2034072219640523072",
+        "sender": entry.sender,
+        "sentAt": at,
+        "doneAt": at,
+        "messageCount": parts(entry.text),
+        "price": {"pricePerMessage": 0.01, "currency": "EUR"},
+        "error": {**error, "permanent": False},
+        "content": {"text": entry.text},
+    }
 
 
 def _destination(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,17 @@
-"""Unifonic: form fields in; JSON out, which refuses under HTTP 200 or under a status of Unifonic's own."""
+"""Unifonic: form fields in; JSON out, which refuses under HTTP 200 or under a status of Unifonic's own.
+
+A look-up shows what was taken, as delivered, and what `verdicts` names with a status, or a status and a receipt.
+"""
 
 from __future__ import annotations
 
 import base64
 
-from tests.gateway.providers.base import SENDERS, UNKNOWN_SENDER, Answer, Call, Provider, Refusal, Send, e164
+from tests.gateway.journal import Entry
+from tests.gateway.providers.base import SENDERS, UNKNOWN_SENDER, Answer, Call, Provider, Refusal, Send, e164, parts
 
 SEND, CLASSIC_SEND = "/rest/SMS/messages", "/rest/Messages/Send"
+DETAILS = "/rest/SMS/Messages/GetMessagesDetails"
 
 # What each platform answers to the same mistake: the current one a status, the classic one a code.
 MISTAKES = {
@@ -91,11 +96,48 @@ class Unifonic(Provider):
         if call.method == "POST" and call.path == "/rest/Account/GetSenderIDs":
             names = [_sender(name, "Approved") for name in SENDERS]
             return self._told({"SenderNames": [*names, _sender("Soon", "Pending"), _sender("Never", "Rejected")]})
+        if call.method == "POST" and call.path == DETAILS:
+            return self._details(call)
         return super().question(call)
+
+    def _details(self, call: Call) -> Answer:
+        wanted = {key: call.form[key] for key in ("MessageID", "CorrelationID", "Recipient") if call.form.get(key)}
+        if not wanted:
+            return self.refused("452")
+        messages = []
+        for entry in self.journal.of(self.slug):
+            ours = {
+                "MessageID": entry.provider_id,
+                "CorrelationID": entry.fields.get("CorrelationID", ""),
+                "Recipient": entry.number.removeprefix("+"),
+            }
+            verdict = self.verdicts.get(ours["CorrelationID"], "Sent Delivered" if entry.is_accepted else "")
+            if verdict and all(ours[key] == value for key, value in wanted.items()):
+                messages.append(_message(entry, ours, verdict))
+        data = {"messages": messages, "CurrencyCode": "SAR", "TotalTextMessages": len(messages)}
+        return Answer(200, {"success": True, "message": "", "errorCode": "ER-00", "data": data})
 
     @staticmethod
     def _told(data: dict[str, object]) -> Answer:
         return Answer(200, {"success": "true", "message": "", "errorCode": "ER-00", "data": data})
+
+
+def _message(entry: Entry, ours: dict[str, str], verdict: str) -> dict[str, object]:
+    status, _, receipt = verdict.partition(" ")
+    at = "2026-01-02 06:41:53.237"
+    return {
+        **ours,
+        "MessageID": int(ours["MessageID"] or 3_200_017_889_000),
+        "Status": status,
+        "DLR": receipt,
+        "MessageBody": entry.text,
+        "Country": "Saudi Arabia",
+        "NumberOfUnits": parts(entry.text),
+        "Cost": 0.052,
+        "SenderID": entry.sender,
+        "DateCreated": at,
+        "DateSent": at,
+    }
 
 
 def _sender(name: str, status: str) -> dict[str, str]:

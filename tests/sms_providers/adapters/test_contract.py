@@ -297,7 +297,7 @@ NONSENSE: dict[str, dict[str, Any]] = {
     "bytes": {"body": bytes(range(256)) * 4, "content_type": "image/png"},
     "charset that is no charset": {"body": "{}", "content_type": "application/json; charset=undefined"},
     "unknown charset": {"body": "{}", "content_type": "application/json; charset=klingon"},
-    "big": {"body": "x" * 3_000_000},
+    "big": {"body": b"x" * 3_000_000},  # of text `responses` looks at every letter
     "big object": {"json": {"note": "x" * 200_000}},
 }
 

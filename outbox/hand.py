@@ -1,0 +1,173 @@
+"""What a drain has in hand: messages that are claimed and routed, and wait for a sender or for a permit.
+
+Those of an installation with a rate stand in a line of its own, so that nobody waits behind them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import redis
+from django.conf import settings
+
+from outbox.claims import Claimed
+from outbox.turns import Queue
+from sms_providers import pacing
+from sms_providers.sending import Route
+
+logger = logging.getLogger(__name__)
+
+_AHEAD = 1.0  # seconds; so much of its rate a queue has in hand, or one message
+_MOST = 16  # times the senders: so many messages at most are in hand, whatever their rates
+NO_PERMITS_PAUSE = 5.0  # seconds before permits are asked for again when Redis does not answer
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A message that may be marked now. `moment`, on the monotonic clock: not before, and not long after."""
+
+    claimed: Claimed
+    route: Route
+    moment: float | None = None
+    per_second: float = 0.0
+
+
+@dataclass
+class _Line:
+    """The messages of one installation with a rate: single ones before rows of jobs."""
+
+    per_second: float
+    singles: deque[tuple[Claimed, Route]] = field(default_factory=deque)
+    rows: deque[tuple[Claimed, Route]] = field(default_factory=deque)
+    ask_at: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.singles) + len(self.rows)
+
+    def add(self, claimed: Claimed, route: Route) -> None:
+        (self.rows if claimed.message.job_id else self.singles).append((claimed, route))
+
+    def pop(self) -> tuple[Claimed, Route]:
+        return (self.singles or self.rows).popleft()
+
+
+class Hand:
+    """Messages in hand, by whether they need a permit."""
+
+    def __init__(self) -> None:
+        self._free: deque[tuple[Claimed, Route]] = deque()
+        self._lines: dict[int, _Line] = {}
+        self._held: Counter[uuid.UUID] = Counter()  # by queue: how many wait for permits
+        self._quota: dict[uuid.UUID, int] = {}  # by queue: how many may
+        self._barred: dict[uuid.UUID, float] = {}  # queues of which nothing can be sent until then
+        self.barred_apps: dict[int, float] = {}
+        self._stranded: list[Claimed] = []
+
+    def __len__(self) -> int:
+        return len(self._free) + sum(map(len, self._lines.values()))
+
+    @property
+    def wants(self) -> int:
+        """How many more messages would keep the senders busy: two rounds of them, taken when one is left."""
+        free = len(self._free)
+        if free >= settings.OUTBOX_SENDERS or len(self) >= _MOST * settings.OUTBOX_SENDERS:
+            return 0
+        return 2 * settings.OUTBOX_SENDERS - free
+
+    def room(self, queue: Queue) -> int:
+        """How many more of a queue may be claimed: no more than its installation's rate lets go soon."""
+        now = time.monotonic()
+        if self._barred.get(queue.key, 0.0) > now or self.barred_apps.get(queue.app_id or 0, 0.0) > now:
+            return 0
+        most = 2 * settings.OUTBOX_SENDERS
+        return max(0, min(most, self._quota.get(queue.key, most) - self._held[queue.key]))
+
+    def bar(self, key: uuid.UUID, *, seconds: float) -> None:
+        """Take nothing of this queue for a while: nobody can send it."""
+        self._barred[key] = time.monotonic() + seconds
+
+    def add(self, claimed: Claimed, route: Route, *, per_second: float | None) -> bool:
+        """Take a message in hand. Returns False when its installation could not send it soon enough."""
+        key = _queue_of(claimed)
+        if per_second is None or route.app is None:
+            self._quota.pop(key, None)
+            self._free.append((claimed, route))
+            return True
+        line = self._lines.setdefault(route.app.pk, _Line(per_second))
+        line.per_second = per_second
+        self._quota[key] = max(1, round(per_second * _AHEAD))
+        if len(line) >= max(1, per_second * settings.OUTBOX_LEASE.total_seconds() / 4):
+            return False
+        line.add(claimed, route)
+        self._held[key] += 1
+        return True
+
+    def take(self, count: int) -> Iterator[Ready]:
+        """Take out up to `count` messages to be sent, those that need a permit with one."""
+        lines = [(app_id, line) for app_id, line in self._lines.items() if line]
+        share = -(-count // (len(lines) + bool(self._free))) if lines else 0
+        for app_id, line in lines:
+            if (wanted := min(len(line), share, count)) and time.monotonic() >= line.ask_at:
+                for moment in self._permits(app_id, line, wanted):
+                    claimed, route = self._popped(line)
+                    count -= 1
+                    yield Ready(claimed, route, moment, line.per_second)
+        while count and self._free:
+            count -= 1
+            yield Ready(*self._free.popleft())
+
+    def _permits(self, app_id: int, line: _Line, count: int) -> list[float]:
+        try:
+            permits = pacing.reserve(app_id, per_second=line.per_second, count=count)
+        except redis.RedisError as error:
+            logger.warning("Messages of app %s wait, Redis gives no permits: %s", app_id, type(error).__name__)
+            while line:
+                self._stranded.append(claimed := self._popped(line)[0])
+                self.bar(_queue_of(claimed), seconds=NO_PERMITS_PAUSE)
+            return []
+        line.ask_at = time.monotonic() + permits.wait
+        return permits.moments
+
+    def stranded(self) -> list[Claimed]:
+        """Take out what can have no permit, since Redis does not answer."""
+        stranded, self._stranded = self._stranded, []
+        return stranded
+
+    def late(self) -> list[Claimed]:
+        """Take out what has waited for its permit for too long to be sent under its lease."""
+        now = time.monotonic()
+        late = []
+        for line in self._lines.values():
+            for waiting in (line.singles, line.rows):
+                while waiting and waiting[0][0].start_by <= now:
+                    late.append(waiting.popleft()[0])
+        self._let_go(late)
+        return late
+
+    def clear(self) -> list[Claimed]:
+        """Take out everything."""
+        everything = [*self.stranded(), *(claimed for claimed, _ in self._free)]
+        for line in self._lines.values():
+            everything += [claimed for claimed, _ in (*line.singles, *line.rows)]
+        self._free.clear()
+        self._lines.clear()
+        self._held.clear()
+        return everything
+
+    def _popped(self, line: _Line) -> tuple[Claimed, Route]:
+        claimed, route = line.pop()
+        self._let_go([claimed])
+        return claimed, route
+
+    def _let_go(self, claimed: list[Claimed]) -> None:
+        for each in claimed:
+            self._held[_queue_of(each)] -= 1
+
+
+def _queue_of(claimed: Claimed) -> uuid.UUID:
+    return claimed.message.job_id or claimed.message.organization_id

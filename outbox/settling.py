@@ -1,0 +1,194 @@
+"""What a person does about a message that has ended: queue a failed one again, settle an unknown one.
+
+Every change is one update that names the state in which it finds the message. So of two people at once, or a person
+and a late answer, one changes it, and the other is told (`Conflict`). The claim's token is gone from then on: a late
+answer of an old attempt changes nothing any more. Whoever calls rings for a drain when something waits again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from linkit import clock
+from linkit.errors import Conflict
+from outbox.bulk import counters
+from outbox.bulk.models import ENDED, BulkJob, JobStatus
+from outbox.models import Message
+from sms_providers import catalogue, sending
+from sms_providers import settling as logs
+from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
+from sms_providers.results import Result
+
+
+def requeue(message: Message) -> None:
+    """Queue a failed message again, at the end of the queue, with its whole time to live.
+
+    What was tried before no longer decides who may send it. One that was scheduled waits for its time. A bulk job that
+    is over opens again for it. Raises `Conflict` when it is not failed any more, when its job is stopped or just being
+    queued again, and when the only app that may send it is gone.
+    """
+    with transaction.atomic():
+        # The job first, as those who queue all its failed messages again do.
+        job = _locked(message)
+        now = clock.now()
+        if not Message.objects.filter(pk=message.pk, status=Status.FAILED).update(**_waiting(message, now)):
+            raise Conflict(_why_not(message, "failed"), reason="wrong_state")
+        sending.reopen([message.pk], now=now)
+        _let_go_on(message, job, before=Status.FAILED, now=now)
+
+
+def settle(message: Message, *, was_sent: bool) -> None:
+    """Say of an unknown outcome that the message was sent, or that it is to be sent again.
+
+    *Was sent* is charged, if its credits are still held; *send again* gives them back. Raises `Conflict` when its
+    outcome is not unknown any more, and for *send again* as `requeue` does and before `may_send_again_from`.
+    """
+    with transaction.atomic():
+        now = clock.now()
+        unknown = Message.objects.filter(pk=message.pk, status=Status.DISPATCH_TIMEOUT)
+        if was_sent:
+            _settle_as_sent(message, unknown.update(**_sent(now, said=logs.WAS_SENT)), now)
+            return
+        over = unknown.filter(Q(claimed_at=None) | Q(claimed_at__lte=now - _longest_call()))
+        if not over.update(**_waiting(message, now)):
+            if (current := unknown.first()) is not None:
+                raise Conflict(too_early(current), reason="too_early")
+            raise Conflict(_why_not(message, "of unknown outcome"), reason="wrong_state")
+        if (log := SmsLog.objects.select_for_update().filter(queued_id=message.pk).first()) is not None:
+            logs.record_waiting(log, now=now)
+        # Last, as late answers do: they have locked the message, and then the job.
+        _let_go_on(message, _locked(message), before=Status.DISPATCH_TIMEOUT, now=now)
+
+
+def settle_by_answer(message_id: str, attempt_id: int, result: Result) -> bool:
+    """Record what the provider says later about an unknown outcome: sent, or failed. Returns True.
+
+    False when the message has another state by now, or was sent again since: then nothing is changed.
+    """
+    after = sending.FINAL_STATUS[result.outcome]
+    with transaction.atomic():
+        now = clock.now()
+        changes = _sent(now, said=result.message)
+        if after != Status.SENT:
+            said = {"reason": result.reason, "error_message": result.message}
+            changes = {"status": after, "claim_token": None, "updated_at": now, **said}
+        is_ours = Message.objects.filter(pk=message_id, status=Status.DISPATCH_TIMEOUT).update(**changes)
+        latest = Attempt.objects.filter(log__queued_id=message_id).select_related("log").order_by("-pk").first()
+        if not is_ours or latest is None or latest.pk != attempt_id:
+            transaction.set_rollback(True)
+            return False
+        logs.record_answer(latest, result, now=now)
+        job_id = Message.objects.values_list("job", flat=True).get(pk=message_id)
+        _count(job_id, before=Status.DISPATCH_TIMEOUT, after=after, now=now)
+    return True
+
+
+def may_send_again_from(message: Message) -> datetime | None:
+    """Return from when an unknown outcome may be sent again: until then its call may still be under way somewhere."""
+    return message.claimed_at + _longest_call() if message.claimed_at else None
+
+
+def too_early(message: Message) -> str:
+    """Return a sentence that says until when it is too early to send again."""
+    until = may_send_again_from(message)
+    when = f" before {until:%Y-%m-%d %H:%M:%S} UTC" if until else " yet"
+    return f"It may not be sent again{when}: its call may still be under way. Nothing was changed."
+
+
+def _longest_call() -> timedelta:
+    """How long after its claim a message may still be in somebody's hand, whatever happened to that process."""
+    return settings.OUTBOX_LEASE + settings.PROVIDER_CALL_LIMIT
+
+
+def _sent(now: datetime, *, said: str) -> dict[str, Any]:
+    said_of_it = {"reason": "", "error_message": said}
+    return {"status": Status.SENT, "sent_at": now, "claim_token": None, "updated_at": now, **said_of_it}
+
+
+def _settle_as_sent(message: Message, changed: int, now: datetime) -> None:
+    if not changed:
+        raise Conflict(_why_not(message, "of unknown outcome"), reason="wrong_state")
+    if (log := SmsLog.objects.select_for_update().filter(queued_id=message.pk).first()) is not None:
+        logs.record_sent(log, now=now)
+    _count(message.job_id, before=Status.DISPATCH_TIMEOUT, after=Status.SENT, now=now)
+
+
+def _waiting(message: Message, now: datetime) -> dict[str, Any]:
+    """Return what makes a message wait again, as if it were queued now."""
+    due_at = max(now, message.scheduled_at or now)  # never early
+    fields = {"status": Status.PENDING, "reason": "", "error_message": "", "claim_token": None, "started_at": None}
+    times = {"next_attempt_at": due_at, "requeued_at": now, "updated_at": now}
+    if message.job_id is None:
+        times["expires_at"] = due_at + _time_to_live(message)
+    return {**fields, **times}
+
+
+def _time_to_live(message: Message) -> timedelta:
+    """Return how long a message of its own may wait, counted from when it is due: as when it was queued."""
+    queued_at = message.requeued_at or message.created_at
+    since = max(queued_at, message.scheduled_at or queued_at)
+    wanted = message.expires_at - since if message.expires_at else timedelta(0)
+    return wanted if wanted > timedelta(0) else settings.OUTBOX_TTL
+
+
+def _why_not(message: Message, wanted: str) -> str:
+    current = Message.objects.filter(pk=message.pk).values_list("status", flat=True).first()
+    if current is None:
+        return "It has been deleted meanwhile; nothing was changed."
+    return f"This message is not {wanted} any more, but '{current}'; nothing was changed."
+
+
+# --- its job, and its app ---------------------------------------------------------------------------------------
+
+
+def _locked(message: Message) -> BulkJob | None:
+    """Return its job, locked in the caller's transaction."""
+    jobs = BulkJob.objects.defer("report").select_for_update(no_key=True)
+    return jobs.filter(pk=message.job_id).first() if message.job_id else None
+
+
+def _let_go_on(message: Message, job: BulkJob | None, *, before: Status, now: datetime) -> None:
+    """Count a message that waits again, and open its job if that is over. Raises `Conflict` if it could not be sent."""
+    if job is None:
+        _refuse_without_app(message.pinned_app_id)
+        return
+    if job.status in (JobStatus.STOPPING, JobStatus.STOPPED):
+        raise Conflict(
+            "Its bulk job was stopped, and nothing of it is sent any more. Send the failed rows of the job again.",
+            reason="wrong_state",
+        )
+    if job.status == JobStatus.RETRYING and before == Status.FAILED:
+        raise Conflict("Its job is just being queued again, and this message with it.", reason="wrong_state")
+    if job.status in ENDED:
+        _refuse_without_app(job.app_id)
+        fresh = max(now, message.scheduled_at or now) + settings.OUTBOX_TTL
+        BulkJob.objects.filter(pk=job.pk).update(
+            expires_at=max(job.expires_at or fresh, fresh), run_started_at=now, run_base=job.ended_count - 1
+        )
+    _count(job.pk, before=before, after=Status.PENDING, now=now)  # opens it again
+
+
+def _count(job_id: Any, *, before: Status, after: Status, now: datetime) -> None:
+    moves = counters.Moves()
+    moves.note(job_id, before=before, after=after)
+    moves.write(now=now)
+
+
+def _refuse_without_app(app_id: int | None) -> None:
+    """Raise `Conflict` unless the app that alone may send it is there: it would wait until it expires.
+
+    An uninstalling waits for our transaction and sees the message, or has come first and is seen here.
+    """
+    if app_id is None:
+        return
+    app = OrganizationApp.objects.defer("credentials").select_for_update(no_key=True).filter(pk=app_id).first()
+    if app is None or not app.is_usable:
+        name = catalogue.app_name(app.slug) if app else "The app"
+        raise Conflict(
+            f"Only {name} may send it, and that is uninstalled or disabled; nothing was changed.", reason="app_disabled"
+        )

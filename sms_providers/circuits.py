@@ -1,0 +1,153 @@
+"""A circuit breaker for each installation: one that fails again and again is left alone for a while.
+
+It opens after `PROVIDER_CIRCUIT_FAILURES` failures in a row, for `PROVIDER_CIRCUIT_PAUSE`, then twice as long each
+time. After that it is half open: one message tries, and its result closes the circuit or opens it again. State is in
+Redis, for all processes; while Redis is down every circuit is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import redis
+from django.conf import settings
+
+from linkit.redis import evaluate
+from sms_providers.results import Fault, Outcome, Result
+
+logger = logging.getLogger(__name__)
+
+_PROBE_SECONDS = 10  # before another message may try, when the first has not come back
+_OPEN = "linkit:circuits"  # the open ones, by when they are half open
+_FORGOTTEN = 3600  # seconds after the end of a pause
+_REDIS_PAUSE = 2.0  # seconds before a Redis that did not answer is asked again
+_OURS = ("internal_error", "no_time_left", "request_not_built")  # reasons of results that no provider had a part in
+
+# Returns for each key microseconds until it may be tried: -1 when it is closed, 0 for whoever may try a half-open one.
+_LOOK = """
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local found = {}
+for position, key in ipairs(KEYS) do
+  local till = redis.call('HGET', key, 'until')
+  local left = -1
+  if till then
+    left = tonumber(till) - now
+    if left <= 0 then
+      left = redis.call('SET', key .. ':probe', 1, 'NX', 'EX', ARGV[1]) and 0 or 1000000
+    end
+  end
+  found[position] = left
+end
+return found
+"""
+# KEYS: the circuit, the open ones. ARGV: its number, whether it has worked, failures since, how many are too many,
+# the shortest and the longest pause in microseconds, seconds until all is forgotten.
+_NOTE = """
+local now = redis.call('TIME')
+now = now[1] * 1000000 + now[2]
+local key, id, failures = KEYS[1], ARGV[1], tonumber(ARGV[3])
+if ARGV[2] == '1' then
+  redis.call('DEL', key, key .. ':probe')
+  redis.call('ZREM', KEYS[2], id)
+end
+if failures == 0 then return 0 end
+local till = tonumber(redis.call('HGET', key, 'until') or 0)
+if till > now then return 0 end
+failures = redis.call('HINCRBY', key, 'failures', failures)
+redis.call('EXPIRE', key, ARGV[7])
+if till == 0 and failures < tonumber(ARGV[4]) then return 0 end
+local times = redis.call('HINCRBY', key, 'times', 1)
+local pause = math.min(tonumber(ARGV[5]) * 2 ^ math.min(times - 1, 30), tonumber(ARGV[6]))
+redis.call('HSET', key, 'until', string.format('%.0f', now + pause))
+redis.call('EXPIRE', key, math.ceil(pause / 1000000) + ARGV[7])
+redis.call('DEL', key .. ':probe')
+redis.call('ZADD', KEYS[2], now + pause, id)
+return 1
+"""
+
+
+_CLOSE = "redis.call('DEL', KEYS[1], KEYS[2]) redis.call('ZREM', KEYS[3], ARGV[1])"
+# ARGV: seconds after which one that nobody has tried is forgotten.
+_NOT_CLOSED = """
+local now = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', (now[1] - ARGV[1]) * 1000000)
+local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for position = 2, #found, 2 do found[position] = string.format('%.0f', found[position]) end
+return found
+"""
+
+
+def look(app_ids: Iterable[int]) -> dict[int, float]:
+    """Return the installations whose circuit is not closed: in how many seconds each may be tried.
+
+    Zero is for one caller at a time: its next message through that installation is the one that tries.
+    """
+    ids = list(app_ids)
+    if not ids:
+        return {}
+    try:
+        found = evaluate(_LOOK, keys=[_key(each) for each in ids], args=[_PROBE_SECONDS], pause=_REDIS_PAUSE)
+    except redis.RedisError:
+        return {}
+    return {app_id: left / 1_000_000 for app_id, left in zip(ids, found, strict=True) if left >= 0}
+
+
+def note(app_id: int, results: Sequence[Result]) -> None:
+    """Take note of how calls through an installation ended, in their order."""
+    told = [answer for result in results if (answer := works(result)) is not None]
+    if not told:
+        return
+    failures = next((count for count, has_worked in enumerate(reversed(told)) if has_worked), len(told))
+    pauses = (settings.PROVIDER_CIRCUIT_PAUSE, settings.PROVIDER_CIRCUIT_PAUSE_MAX)
+    args = [
+        app_id, int(any(told)), failures, settings.PROVIDER_CIRCUIT_FAILURES,
+        *(pause.total_seconds() * 1_000_000 for pause in pauses), _FORGOTTEN,
+    ]  # fmt: skip
+    try:
+        if evaluate(_NOTE, keys=[_key(app_id), _OPEN], args=args, pause=_REDIS_PAUSE):
+            logger.warning("App %s failed %d times in a row: left alone for a while.", app_id, failures)
+    except redis.RedisError as error:
+        logger.warning("The circuit of app %s is not kept: %s", app_id, type(error).__name__)
+
+
+def close(app_id: int) -> None:
+    """Forget the failures of an installation that somebody has seen to."""
+    try:
+        evaluate(_CLOSE, keys=[_key(app_id), f"{_key(app_id)}:probe", _OPEN], args=[app_id], pause=_REDIS_PAUSE)
+    except redis.RedisError as error:
+        logger.warning("The circuit of app %s may stay open for a while: %s", app_id, type(error).__name__)
+
+
+def works(result: Result) -> bool | None:
+    """Tell whether a result speaks for its installation (True), against it (False), or says nothing about it.
+
+    Against it: a call that was not answered or by a fault, and refused credentials. A throttled answer is about the
+    pace, which `pacing` lowers.
+    """
+    if result.is_throttled or result.reason in _OURS:
+        return None
+    if result.outcome == Outcome.UNAVAILABLE or result.fault == Fault.AUTH:
+        return False
+    if result.outcome == Outcome.UNKNOWN:
+        return False if result.http_status is None or result.http_status >= 500 else None
+    # A refusal without an answer is one of ours, such as a missing sender ID.
+    return True if result.outcome == Outcome.ACCEPTED or result.http_status is not None else None
+
+
+def not_closed() -> dict[int, datetime]:
+    """Return the installations whose circuit is open, or half open since that moment. Empty while Redis is down."""
+    try:
+        found = evaluate(_NOT_CLOSED, keys=[_OPEN], args=[_FORGOTTEN], pause=_REDIS_PAUSE)
+    except redis.RedisError:
+        return {}
+    return {
+        int(app_id): datetime.fromtimestamp(int(until) / 1_000_000, UTC)
+        for app_id, until in zip(found[::2], found[1::2], strict=True)
+    }
+
+
+def _key(app_id: int) -> str:
+    return f"linkit:circuit:{app_id}"
