@@ -1,6 +1,6 @@
 """Goal B3: number and text of a row are checked in at most a fifth of what `phonenumbers` takes for the number.
 
-    python -m tests.bench.rows
+    python -m tests.benchmarks.rows
 
 Both sides take the same rows in turn, round by round, so that a busy machine slows both.
 """

@@ -1,6 +1,6 @@
 """Goals C1 and C2: what a charge costs, of one busy organization and of a hundred.
 
-    python -m tests.bench.credits [--seconds 0.25] [--rounds 5] [--clients 8]
+    python -m tests.benchmarks.credits [--seconds 0.25] [--rounds 5] [--clients 8]
 
 C1, one organization, so that everybody waits for one row:
     capture     `ledger.capture` of one reference, each call its own transaction
@@ -34,7 +34,6 @@ import random
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -48,10 +47,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from tests import services
+from tests.benchmarks import harness
 
 GOAL_HOT, GOAL_MANY, STRETCH_MANY = 0.9, 0.85, 0.95
 ORGANIZATIONS, BATCH = 100, 64
 DELAY = 1000
+POSTGRESQL = {"commit_siblings": "0", "autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "16GB"}
 AMOUNT = Decimal("1.887")
 STORED = 18870  # the same in ten-thousandths, as in the database
 OPENING = 10**12
@@ -360,63 +361,6 @@ class Bench:
         return int(self.plain.execute(query, values).fetchone()[0])
 
 
-# --- a durable server ---------------------------------------------------------------------------------------------
-
-
-def start_postgresql(folder: Path) -> tuple[str, services.Server]:
-    """Start a server as `tests.services` does, but one that keeps what it has committed."""
-    data, user = folder / "pg", services._postgresql_user()
-    data.mkdir(mode=0o700)
-    if user:
-        shutil.chown(data, user["user"], user["group"])
-    binaries = services._postgresql_binaries(folder, user)
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-    subprocess.run(
-        [binaries / "initdb", "-D", data / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"],
-        cwd=data,
-        env=environment,
-        capture_output=True,
-        check=True,
-        **user,
-    )
-    options = {
-        "listen_addresses": "",
-        "unix_socket_directories": str(data),
-        "fsync": "on",
-        "synchronous_commit": "on",
-        "full_page_writes": "on",
-        "commit_siblings": "0",
-        "autovacuum": "off",
-        "checkpoint_timeout": "1h",
-        "max_wal_size": "16GB",
-        "log_min_messages": "fatal",
-        "timezone": "UTC",
-    }
-    settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    server = services.Server(
-        [str(binaries / "postgres"), "-D", str(data / "data"), *settings],
-        log=folder / "postgresql.log",
-        stop_by=signal.SIGQUIT,
-        cwd=data,
-        env=environment,
-        **user,
-    )
-    server.wait_until(lambda: services._postgresql_answers(data))
-    return f"postgres://postgres@/postgres?host={data}", server
-
-
-def disk_milliseconds(folder: Path) -> float:
-    """Return what a small write takes until the disk has it."""
-    took = []
-    with (folder / "probe").open("wb", buffering=0) as file:
-        for _ in range(100):
-            began = time.perf_counter()
-            file.write(b"x" * 8192)
-            os.fdatasync(file.fileno())
-            took.append(time.perf_counter() - began)
-    return statistics.median(took) * 1000
-
-
 # --- running ------------------------------------------------------------------------------------------------------
 
 
@@ -487,7 +431,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped
     folder = Path(tempfile.mkdtemp(prefix="linkit-"))
     folder.chmod(0o711)
-    url, server = start_postgresql(folder)
+    url, server = harness.start_postgresql(folder, POSTGRESQL)
     try:
         os.environ["DATABASE_URL"] = url
         services.provide()
@@ -497,7 +441,7 @@ def main() -> None:
         from django.db import connections
 
         call_command("migrate", verbosity=0)
-        accounts, groups, disk = make_accounts(), make_groups(), disk_milliseconds(folder)
+        accounts, groups, disk = make_accounts(), make_groups(), harness.disk_milliseconds(folder)
         connections.close_all()
         with psycopg.connect(url, autocommit=True) as plain, clients(options.clients) as pipes:
             for name in ("fsync", "full_page_writes", "synchronous_commit"):

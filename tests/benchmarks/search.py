@@ -1,6 +1,6 @@
 """Search and lists of contacts: every kind of question under 100 ms in an organization of a million.
 
-    python -m tests.bench.search [--contacts 1000000]
+    python -m tests.benchmarks.search [--contacts 1000000]
 
 Asked over HTTP as a client asks, authentication, count and page included, of a huge organization, of one a twentieth as
 large whose contacts lie between those of the huge one, and of a small one beside both. Names are as uneven as names

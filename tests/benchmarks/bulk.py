@@ -1,6 +1,6 @@
 """Goals B1 and B2: a file of a million rows into the queue, its speed, its memory, and its longest transaction.
 
-    python -m tests.bench.bulk [--rows 1000000] [--rounds 3]
+    python -m tests.benchmarks.bulk [--rows 1000000] [--rounds 3]
 
 Side by side in one run, on the real table with all its indexes: ours from the stored upload to the released job; the
 ceiling, a bare `csv.reader` whose lines go by COPY to a temporary table and from there by INSERT SELECT to the real
@@ -149,7 +149,7 @@ def _empty() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE outbox_message, outbox_bulkjob, outbox_bulkrowerror, outbox_bulkdraft, outbox_upload,"
-            " outbox_uploadchunk"
+            " outbox_uploadchunk CASCADE"
         )
         cursor.execute("CHECKPOINT")
 
@@ -170,7 +170,10 @@ def timed(way: Callable[[Path], int], path: Path, count: int) -> float:
 def measure_memory(path: Path) -> dict[str, float]:
     """Run ours in a process of its own: how far its memory went above idle, and the longest transaction meanwhile."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.bulk", "--memory", str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tests.benchmarks.bulk", "--memory", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -1,1 +1,0 @@
-"""Benchmarks against the goals of the project, each run by hand: `python -m tests.bench.rows`."""
