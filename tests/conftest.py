@@ -19,6 +19,7 @@ from tests.gateway import Gateway
 from tests.stack import Blocker, Stack, Template
 
 offline.close_the_network()
+pytest.register_assert_rewrite("tests.e2e.aftermath")
 
 
 @pytest.fixture(scope="session")
@@ -162,7 +163,8 @@ def stack(
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failed test what its processes have said."""
     report = yield
-    used = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and isinstance(used, Stack):
-        report.sections.append(("processes", used.logs()))
+    if report.failed:
+        for used in getattr(item, "funcargs", {}).values():
+            if isinstance(used, Stack):
+                report.sections.append(("processes", used.logs()))
     return report

@@ -4,7 +4,8 @@ Each server is, in this order: the one named by DATABASE_URL or REDIS_URL; the o
 requirements/dev.txt installs; the one that this system has installed. When there is none the run fails: a suite that
 skips its races proves nothing. A Redis that is given by REDIS_URL is flushed again and again, so give a spare one.
 
-TEST_DATABASE=sqlite runs on a SQLite file instead and leaves out the tests that are marked `postgres`.
+TEST_DATABASE=sqlite runs on a SQLite file instead and leaves out the tests that are marked `postgres`. Those that are
+marked `soak` are left out on both, unless `-m soak` asks for them.
 
 The servers belong to a keeper process, which holds one end of a pipe and stops them when the other end closes: at
 exit, after Ctrl-C, and also when the test run is killed.
@@ -112,12 +113,14 @@ def pytest_load_initial_conftests() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not is_sqlite():
-        return
-    left_out = [item for item in items if item.get_closest_marker("postgres")]
+    """Leave out what SQLite cannot show, and what takes long unless `-m` speaks of it."""
+    markers = ["postgres"] if is_sqlite() else []
+    if "soak" not in config.option.markexpr:
+        markers.append("soak")
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("postgres")]
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_report_header() -> str:
@@ -234,17 +237,37 @@ def keep(folder: Path) -> None:
 
 
 class Server:
-    """A server process that was started here, and how to stop it."""
+    """A server process that was started here, and how to stop it and start it again."""
 
     def __init__(self, command: Sequence[str], *, log: Path, stop_by: signal.Signals, **options: Any) -> None:
-        self._log, self._stop_by = log, stop_by
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **options
+        self._command, self._log, self._stop_by, self._options = command, log, stop_by, options
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                **self._options,
             )
+        if GROUPS in os.environ:  # a test's own server: the keeper ends it should this test run be killed
+            (Path(os.environ[GROUPS]) / str(process.pid)).touch()
+        return process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def wait_until(self, is_ready: Callable[[], bool]) -> None:
         """Poll until it is ready. Raises `ServiceError` with its log when it dies or takes too long."""
+        self._is_ready = is_ready
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -252,21 +275,31 @@ class Server:
                 raise ServiceError(self._log.read_text(errors="replace")[-2000:])
             time.sleep(0.02)
 
-    def stop(self) -> None:
+    def stop(self, by: signal.Signals | None = None) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(self._stop_by)
+            self._process.send_signal(by or self._stop_by)
             try:
                 self._process.wait(timeout=15)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if GROUPS in os.environ:
+            (Path(os.environ[GROUPS]) / str(self.pid)).unlink(missing_ok=True)
+
+    def start_again(self) -> None:
+        """Start it as before, at the same address, after `stop`; return when it answers."""
+        self._process = self._start()
+        self.wait_until(self._is_ready)
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------------------------
 
 
-def start_postgresql(folder: Path) -> tuple[str, Server]:
-    """Start PostgreSQL on a socket below `folder`, without durability: it lives as long as the test run."""
+def start_postgresql(folder: Path, *, forgets: bool = True) -> tuple[str, Server]:
+    """Start PostgreSQL on a socket below `folder`, without durability: it lives as long as the test run.
+
+    One that does not forget has all that was committed after a crash of its own; of the machine's neither has.
+    """
     data, user = folder / "pg", _postgresql_user()
     data.mkdir(mode=0o700)
     if user:
@@ -288,7 +321,7 @@ def start_postgresql(folder: Path) -> tuple[str, Server]:
         "unix_socket_directories": str(data),
         "max_connections": str(MAX_CONNECTIONS),
         "fsync": "off",
-        "synchronous_commit": "off",
+        "synchronous_commit": "off" if forgets else "on",
         "full_page_writes": "off",
         "log_min_messages": "fatal",
         "timezone": "UTC",

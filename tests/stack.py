@@ -20,7 +20,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,12 +28,13 @@ from pathlib import Path
 from typing import Any, LiteralString, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import environ
 import psycopg
 import redis
 import requests
 from django.db import connections
 
-from tests import factories, services
+from tests import factories, services, warm
 
 T = TypeVar("T")
 
@@ -77,31 +77,23 @@ class Running:
     def __init__(self, name: str, command: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
-        with self._log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=services.ROOT,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self._process = warm.start(command, env=env, log=self._log)
         # For the keeper: should this test run be killed, it ends the group.
         self._note = Path(os.environ[services.GROUPS]) / str(self.pid)
         self._note.touch()
 
     @property
     def pid(self) -> int:
+        assert self._process.pid
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return self.exit_code is None
 
     @property
     def exit_code(self) -> int | None:
-        return self._process.poll()
+        return self._process.exitcode
 
     @property
     def output(self) -> str:
@@ -111,7 +103,7 @@ class Running:
         """SIGKILL, to it and to what it has started: no chance to say anything to anybody."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.join()
 
     def terminate(self) -> None:
         """SIGTERM: stop claiming, finish what is in flight, leave."""
@@ -120,17 +112,20 @@ class Running:
     def freeze(self) -> None:
         """SIGSTOP, and wait until it has taken effect."""
         os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        look = ["ps", "-o", "stat=", "-p", str(self.pid)]
+        eventually(
+            lambda: subprocess.run(look, capture_output=True).stdout.startswith(b"T"), what=f"{self.name} to be frozen"
+        )
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     def wait(self, seconds: float = 30.0) -> int:
         """Wait for its end and return the exit code."""
-        try:
-            return self._process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} still runs after {seconds} s:\n{self.output[-3000:]}") from None
+        self._process.join(seconds)
+        if self.exit_code is None:
+            raise AssertionError(f"{self.name} still runs after {seconds} s:\n{self.output[-3000:]}")
+        return self.exit_code
 
     def end(self) -> None:
         """Leave nothing of it behind, whatever state it is in."""
@@ -148,7 +143,7 @@ class Template:
         env = {**os.environ, "DATABASE_URL": database_url(self.name), **QUICK}
         _run_manage("migrate", "--verbosity", "0", env=env)
         bootstrapped = _run_manage("bootstrap", "--organization", ORGANIZATION, "--email", EMAIL, "--json", env=env)
-        self.access: dict[str, Any] = json.loads(bootstrapped.stdout)
+        self.access: dict[str, Any] = json.loads(bootstrapped)
 
     def copy(self) -> str:
         """Create a database and return its name."""
@@ -171,21 +166,17 @@ def _administer(statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def _run_manage(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=services.ROOT,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if done.returncode:
-        raise AssertionError(
-            f"manage.py {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
-        )
-    return done
+def _run_manage(*arguments: str, env: Mapping[str, str]) -> str:
+    """Run a management command to its end and return what it printed. A failed one fails the test."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        done = warm.start(["manage.py", *arguments], env=env, log=output, errors=errors)
+        done.join(60)
+        if done.exitcode != 0:
+            done.kill()
+            said = output.read_text() + errors.read_text()
+            raise AssertionError(f"manage.py {' '.join(arguments)}: exit code {done.exitcode}\n{said}")
+        return output.read_text()
 
 
 class Stack:
@@ -241,7 +232,7 @@ class Stack:
         self._names[name] += 1
         process = Running(
             f"{name}-{self._names[name]}",
-            [sys.executable, *command],
+            command,
             folder=self._folder,
             env={**self.env, **(env or {})},
         )
@@ -278,7 +269,7 @@ class Stack:
 
     def manage(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """Run a management command to its end and return what it printed. A failed one fails the test."""
-        return _run_manage(*arguments, env={**self.env, **(env or {})}).stdout
+        return _run_manage(*arguments, env={**self.env, **(env or {})})
 
     def manage_start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Running:
         """Start a management command and return at once."""
@@ -329,7 +320,9 @@ class Stack:
         with self._blocker.unblock():
             ours = connections["default"]
             theirs = connections.create_connection("default")
-            theirs.settings_dict = {**theirs.settings_dict, "NAME": self.database}
+            where = environ.Env.db_url_config(database_url(self.database))
+            options = {**theirs.settings_dict["OPTIONS"], **where.get("OPTIONS", {})}
+            theirs.settings_dict = {**theirs.settings_dict, **where, "OPTIONS": options}
             connections["default"] = theirs
             try:
                 yield

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import responses
 from django.apps import apps
 from django.core import serializers
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.urls import URLPattern, URLResolver
 
 from billing import ledger
@@ -27,6 +29,7 @@ from outbox.bulk.models import BulkJob
 from sms_providers.models import OrganizationApp, SmsLog
 from tests import factories
 from tests.conftest import Api
+from tests.stack import Blocker
 
 # The calls that need no caller, by the contract.
 OPEN = {"auth/login", "ping", "health"}
@@ -130,9 +133,33 @@ class Tenant:
     marks: list[str]  # texts that only its own rows hold
 
 
+@pytest.fixture(scope="module")
+def tenants(django_db_setup: None, django_db_blocker: Blocker) -> Iterator[tuple[Tenant, Tenant]]:
+    """Both tenants, made once in a transaction around the transactions of all tests of this module."""
+    with django_db_blocker.unblock():
+        around = transaction.atomic()
+        around.__enter__()
+        made = make_owner(), make_stranger()
+    yield made
+    with django_db_blocker.unblock():
+        transaction.set_rollback(True)
+        around.__exit__(None, None, None)
+
+
 @pytest.fixture
-def owner(anonymous: Api, organization: Organization, install: Callable[..., OrganizationApp]) -> Tenant:
+def owner(tenants: tuple[Tenant, Tenant], db: None) -> Tenant:
+    return tenants[0]
+
+
+@pytest.fixture
+def stranger(tenants: tuple[Tenant, Tenant], db: None) -> Tenant:
+    return tenants[1]
+
+
+def make_owner() -> Tenant:
     """A tenant with apps, keys, messages and a log, each with a text that nobody else has."""
+    anonymous, organization = Api(), factories.make_organization("Owner")
+    install = partial(factories.install, organization)
     person = factories.make_user(organization, role=Role.ADMIN, email="owner-mark@example.com")
     _, session = tokens.open_session(user=person)
     secret = factories.make_api_key(organization, name="key-mark")
@@ -181,13 +208,13 @@ def owner(anonymous: Api, organization: Organization, install: Callable[..., Org
     return Tenant(organization, anonymous.using(session), program, values, marks)
 
 
-@pytest.fixture
-def stranger(anonymous: Api, other_organization: Organization) -> Tenant:
+def make_stranger() -> Tenant:
     """A tenant that has nothing but an administrator and a key with every scope."""
-    person = factories.make_user(other_organization, role=Role.ADMIN)
+    anonymous, organization = Api(), factories.make_organization("Stranger")
+    person = factories.make_user(organization, role=Role.ADMIN)
     _, session = tokens.open_session(user=person)
-    secret = factories.make_api_key(other_organization)
-    return Tenant(other_organization, anonymous.using(session), anonymous.using(secret), {}, [])
+    secret = factories.make_api_key(organization)
+    return Tenant(organization, anonymous.using(session), anonymous.using(secret), {}, [])
 
 
 def make(api: Api, call: Call, values: dict[str, Any], **headers: Any) -> Any:

@@ -31,7 +31,7 @@ SENDERS = 8  # of each worker: few, so that a file is not sent in one go
 
 @pytest.fixture
 def stack_env() -> dict[str, str]:
-    return {"OUTBOX_SENDERS": str(SENDERS), "OUTBOX_REAP_SECONDS": "1"}
+    return {"OUTBOX_SENDERS": str(SENDERS), "OUTBOX_REAP_SECONDS": "1", "PROVIDER_CIRCUIT_PAUSE_SECONDS": "1"}
 
 
 # --- files, and what is said about them -----------------------------------------------------------------------

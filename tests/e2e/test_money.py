@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,7 +18,7 @@ import requests
 from django.conf import settings
 from django.core.management import call_command
 
-from billing.models import CreditAccount, CreditTransaction, Hold, Kind
+from billing.models import Hold
 from contacts.models import Contact
 from linkit import clock
 from linkit.errors import Conflict
@@ -30,14 +26,26 @@ from linkit.models import Organization
 from sms_providers import settling
 from sms_providers.models import OrganizationApp, SmsLog
 from tests import factories
+from tests.e2e.aftermath import ZERO, Books, begun_in, books, leases_have_ended, reap
+from tests.e2e.harm import (
+    ACCOUNT,
+    LOG,
+    PROGRAM,
+    STARTED,
+    freeze_group,
+    locked,
+    thaw_group,
+    wait_for_waiters,
+    wait_until_direct_sends_are_overdue,
+    wait_until_nobody_is_in_a_transaction,
+)
 from tests.e2e.test_bulk import assert_counters_are_true, messages, select
-from tests.e2e.test_races import leases_have_ended
 from tests.gateway import Gateway, accept, hold, refuse
-from tests.stack import ORGANIZATION, Running, Stack, database_url, eventually
+from tests.stack import ORGANIZATION, Stack, database_url, eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.e2e]
 
-RATE, ZERO = Decimal("1.887"), Decimal(0)  # of one part, the default
+RATE = Decimal("1.887")  # of one part, the default
 ONE, TWO, THREE = "x" * 160, "x" * 161, "x" * 307
 PARTS = {ONE: 1, TWO: 2, THREE: 3}
 SENDERS = 8  # of each worker: few, so that several find something to do
@@ -121,37 +129,6 @@ def look(stack: Stack, program_id: str) -> dict[str, Any]:
     return body
 
 
-@dataclass
-class Books:
-    """The money of the stack's organization at one moment. Charges and holds are by number."""
-
-    balance: Decimal
-    held: Decimal
-    charges: dict[str, Decimal] = field(default_factory=dict)
-    holds: dict[str, Decimal] = field(default_factory=dict)
-
-
-def books(stack: Stack) -> Books:
-    """Read the money, and prove it: with `audit_credits`, and entry by entry."""
-    with stack.orm():
-        call_command("audit_credits", stdout=io.StringIO())
-        account = CreditAccount.objects.get()
-        found = Books(account.balance, account.held)
-        number_of = dict(SmsLog.objects.values_list("pk", "recipient"))
-        running = ZERO
-        for entry in CreditTransaction.objects.order_by("pk"):
-            running += entry.amount
-            assert entry.balance_after == running
-            if entry.kind == Kind.SMS_CHARGE:
-                number = number_of[entry.reference]
-                assert number not in found.charges, f"{number} was charged twice"
-                found.charges[number] = -entry.amount
-        assert found.balance == running
-        found.holds = {number_of[reference]: amount for reference, amount in Hold.objects.values_list("pk", "amount")}
-        assert found.held == sum(found.holds.values())
-    return found
-
-
 def logs(stack: Stack) -> dict[str, tuple[str, Decimal]]:
     """Return status and charge in the SMS log, by number."""
     with stack.orm():
@@ -159,67 +136,6 @@ def logs(stack: Stack) -> dict[str, tuple[str, Decimal]]:
         found = {recipient: (status, charged) for recipient, status, charged in rows}
         assert len(found) == SmsLog.objects.count(), "a number has two logs"
     return found
-
-
-# --- many at once, and what stands still -------------------------------------------------------------------------
-
-
-ACCOUNT = "SELECT 1 FROM billing_creditaccount FOR UPDATE"
-LOG = "SELECT 1 FROM sms_providers_smslog WHERE recipient = ANY(%s) FOR UPDATE"
-STARTED = "SELECT 1 FROM outbox_message WHERE started_at IS NOT NULL AND status = 'sending' FOR UPDATE"
-PROGRAM = "SELECT 1 FROM contacts_smsprogram FOR UPDATE"
-
-
-@contextlib.contextmanager
-def locked(stack: Stack, statement: str, *values: Any) -> Iterator[None]:
-    """Hold these rows of the stack's database: whoever wants to write to them waits."""
-    with psycopg.connect(database_url(stack.database)) as connection:
-        assert connection.execute(statement.encode(), values).rowcount > 0
-        yield
-
-
-def wait_for_waiters(stack: Stack, count: int) -> None:
-    eventually(lambda: stack.waiting_for_locks() == count, what=f"{count} transactions to meet the lock")
-
-
-def wait_until_nobody_is_in_a_transaction(stack: Stack) -> None:
-    """The database has noticed who is dead, and has ended the sessions of who is frozen."""
-    begun = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        " AND xact_start IS NOT NULL"
-    )
-    eventually(lambda: not select(stack, begun), what="open transactions to end")
-
-
-def wait_until_direct_sends_are_overdue(stack: Stack) -> None:
-    in_time = "SELECT 1 FROM sms_providers_smslog WHERE deadline_at >= clock_timestamp()"
-    eventually(lambda: not select(stack, in_time), what="the deadline to pass")
-
-
-def reap(stack: Stack) -> None:
-    """Run `manage.py reap_outbox`, in this process: it starts faster."""
-    with stack.orm():
-        call_command("reap_outbox", stdout=io.StringIO())
-
-
-def freeze_group(process: Running) -> None:
-    """SIGSTOP, to a process and to those it has started, and wait until every thread stands still."""
-    os.killpg(process.pid, signal.SIGSTOP)
-
-    def is_still() -> bool:
-        states = []
-        for folder in Path("/proc").glob("[0-9]*/task/[0-9]*"):
-            with contextlib.suppress(OSError):  # gone meanwhile
-                state, _, group, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-                if int(group) == process.pid:
-                    states.append(state)
-        return set(states) == {"T"}
-
-    eventually(is_still, what=f"{process.name} to be frozen")
-
-
-def thaw_group(process: Running) -> None:
-    os.killpg(process.pid, signal.SIGCONT)
 
 
 # --- many spenders -----------------------------------------------------------------------------------------------
@@ -423,29 +339,33 @@ def test_workers_killed_or_frozen_before_the_charge_leave_a_hold_that_lapses(sta
     assert len(everybody) == 46
     gateway.script("mora-sms", hold())
 
-    # One worker has its answers and is about to write them. It began with the six that are alone.
+    # One worker has its answers and is about to write them. It began with the six that are alone. What it has marked
+    # for its senders to do next is held at the gateway when it is killed.
     killed = stack.manage_start("drain_outbox", env=IMPATIENT)
     gateway.journal.wait_for_count(SENDERS, outcome="held", seconds=30)
-    of_killed = set(gateway.journal.numbers())
-    assert {rows[message]["recipient"] for message in singles} < of_killed
     with locked(stack, STARTED):
         gateway.release()
-        gateway.journal.wait_for_count(SENDERS, outcome="accepted")
         wait_for_waiters(stack, 1)
-        # Another has written all but the charge.
+        of_killed = begun_in(stack)
+        eventually(lambda: set(gateway.journal.numbers()) == of_killed, what="all that is marked to be called")
+        assert {rows[message]["recipient"] for message in singles} < of_killed
+        # Another has written all but the charge of what was answered.
         frozen = stack.manage_start("drain_outbox", env=IMPATIENT)
-        gateway.journal.wait_for_count(SENDERS, outcome="held", seconds=30)
-        of_frozen = set(gateway.journal.numbers()) - of_killed
+        gateway.journal.wait_for_count(len(of_killed) + SENDERS, seconds=30)
+        answered = set(gateway.journal.numbers()) - of_killed
         with locked(stack, ACCOUNT):
             gateway.release()
             wait_for_waiters(stack, 2)
+            of_frozen = begun_in(stack) - of_killed
+            everything = of_killed | of_frozen
+            eventually(lambda: set(gateway.journal.numbers()) == everything, what="all that is marked to be called")
             killed.kill()
             frozen.freeze()
     wait_until_nobody_is_in_a_transaction(stack)
     eventually(lambda: leases_have_ended(stack), what="the leases to end")
     reap(stack)
     begun = of_killed | of_frozen
-    assert len(begun) == 2 * SENDERS
+    assert len(answered) == SENDERS <= len(of_frozen)
     unknown = {row["recipient"] for row in stack.rows().values() if row["status"] == "dispatch_timeout"}
     assert unknown == begun
     assert stack.statuses() == {"dispatch_timeout": len(begun), "pending": 46 - len(begun)}
@@ -462,7 +382,8 @@ def test_workers_killed_or_frozen_before_the_charge_leave_a_hold_that_lapses(sta
         "sent": 40 - unknown_of_program, "failed": 0, "pending": 0, "unknown": unknown_of_program, "total": 40,
     }  # fmt: skip
 
-    # Nobody has found out in time. What the frozen one then knows is noted, and not charged any more.
+    # Nobody has found out in time. What the frozen one then knows is noted, and not charged any more. Of those calls
+    # whose answer it has missed it knows nothing.
     stack.manage("reap_outbox", env={"CREDIT_HOLD_HOURS": "0.0001"})
     after = Books(balance, ZERO, charges)
     assert books(stack) == after
@@ -470,11 +391,11 @@ def test_workers_killed_or_frozen_before_the_charge_leave_a_hold_that_lapses(sta
     assert frozen.wait() == 0
     assert books(stack) == after
     ends = logs(stack)
-    assert {number for number, end in ends.items() if end == ("dispatch_timeout", ZERO)} == of_killed
-    assert {number for number, end in ends.items() if end == ("sent", ZERO)} == of_frozen
+    assert {number for number, end in ends.items() if end == ("dispatch_timeout", ZERO)} == begun - answered
+    assert {number for number, end in ends.items() if end == ("sent", ZERO)} == answered
     assert {number for number, end in ends.items() if end == ("sent", RATE)} == everybody - begun
     body = look(stack, program_id)
-    assert (body["status"], body["progress"]["unknown"]) == ("completed", len(of_killed) - len(singles))
+    assert (body["status"], body["progress"]["unknown"]) == ("completed", len(begun - answered) - len(singles))
     assert sorted(gateway.journal.numbers(accepted_only=False)) == sorted(everybody)
 
 

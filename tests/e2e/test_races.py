@@ -1,4 +1,7 @@
-"""What must hold when processes race, die or freeze: no number is texted twice, and no message is lost."""
+"""What must hold when processes race, or are told to end: no number is texted twice, and no message is lost.
+
+What dies or freezes is in test_faults.py.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,10 @@ import subprocess
 import sys
 from collections import Counter
 
-import psycopg
 import pytest
 
 from tests.gateway import Gateway, accept, hold
-from tests.stack import FINAL, Running, Stack, database_url, eventually
+from tests.stack import Running, Stack
 
 pytestmark = [pytest.mark.postgres, pytest.mark.e2e]
 
@@ -91,107 +93,12 @@ def test_four_workers_drain_one_queue_without_sending_twice(stack: Stack, gatewa
     assert len(busy) > 1, "one worker did everything, which proves nothing"
 
 
-def leases_have_ended(stack: Stack) -> bool:
-    return not any(row["is_leased"] for row in stack.rows().values())
-
-
-def claimed_ahead(stack: Stack) -> int:
-    return sum(row["status"] == "sending" and not row["is_started"] for row in stack.rows().values())
-
-
-def reap_what_is_left(stack: Stack) -> None:
-    """Let the leases run out by the database's clock, and settle what nobody finished."""
-    eventually(lambda: leases_have_ended(stack), seconds=15, what="the leases to end")
-    stack.manage("reap_outbox")
-
-
 def in_mid_send(stack: Stack, gateway: Gateway, *, held: int) -> Running:
     """Start a worker and return when the gateway holds so many of its sends."""
     worker = stack.worker(queues="drain")
     stack.beat()  # the tick that starts the drain
     gateway.journal.wait_for_count(held, outcome="held", seconds=30)
     return worker
-
-
-def test_a_worker_killed_in_mid_send_loses_nothing_and_repeats_nothing(stack: Stack, gateway: Gateway):
-    stack.install("mora-sms")
-    stack.enqueue(40)
-    gateway.script("mora-sms", hold())
-    worker = in_mid_send(stack, gateway, held=8)
-    # One of each kind that a crash leaves: started, and claimed ahead but not started.
-    eventually(lambda: claimed_ahead(stack), what="the worker to claim ahead")
-    worker.kill()
-
-    started = {row["recipient"] for row in stack.rows().values() if row["is_started"]}
-    assert set(gateway.journal.numbers()) <= started
-
-    reap_what_is_left(stack)
-    reaped = stack.rows()
-    assert {row["status"] for row in reaped.values()} <= {"pending", "dispatch_timeout"}
-    # The start mark alone decides.
-    assert {row["recipient"] for row in reaped.values() if row["status"] == "dispatch_timeout"} == started
-    assert not any(row["is_started"] for row in reaped.values() if row["status"] == "pending")
-
-    gateway.script("mora-sms", accept())
-    stack.manage("drain_outbox")
-    assert stack.statuses() == {"sent": 40 - len(started), "dispatch_timeout": len(started)}
-    assert gateway.journal.duplicates(accepted_only=False) == []
-    assert len(gateway.journal.numbers()) >= 40 - len(started)
-
-
-def freeze_between_transactions(worker: Running, stack: Stack) -> None:
-    def froze() -> bool:
-        worker.freeze()
-        is_between = not stack.open_transactions()
-        if not is_between:
-            worker.thaw()
-        return is_between
-
-    eventually(froze, what="the worker to be outside a transaction")
-
-
-def freeze_in_transaction(worker: Running, stack: Stack, gateway: Gateway) -> None:
-    """Freeze it while it writes results: its transaction stays open, and the rows it has written stay locked."""
-    with psycopg.connect(database_url(stack.database)) as connection:
-        lock = "SELECT id FROM outbox_message WHERE started_at IS NOT NULL AND status = 'sending' LIMIT 1 FOR UPDATE"
-        assert connection.execute(lock).fetchone(), "nothing is under way"
-        gateway.release()  # now it wants to write, and has to wait for us
-        eventually(stack.waiting_for_locks, what="the worker to meet the locked row")
-        worker.freeze()
-    eventually(stack.open_transactions, what="the worker's statement to end")
-
-
-@pytest.mark.parametrize("in_transaction", [False, True])
-def test_a_worker_frozen_past_its_lease_sends_nothing_twice_when_it_thaws(
-    stack: Stack, gateway: Gateway, in_transaction: bool
-):
-    stack.install("mora-sms")
-    stack.enqueue(60)
-    gateway.script("mora-sms", hold())
-    sleeper = stack.manage_start("drain_outbox")
-    gateway.journal.wait_for_count(8, outcome="held", seconds=30)
-    eventually(lambda: claimed_ahead(stack), what="the worker to claim ahead")
-    if in_transaction:
-        freeze_in_transaction(sleeper, stack, gateway)
-    else:
-        freeze_between_transactions(sleeper, stack)
-    gateway.script("mora-sms", accept(latency=0.05))
-    gateway.release()
-
-    # Some of its messages are claimed, some marked, some sent. To everybody else it is dead.
-    reap_what_is_left(stack)
-    stack.manage("drain_outbox")
-    # Rows that it has locked are passed over by everybody, and wait for it, or for the database to end its session.
-    assert set(stack.statuses()) <= (FINAL | {"sending"} if in_transaction else FINAL)
-    sleeper.thaw()
-    assert sleeper.wait(30) == 0
-
-    reap_what_is_left(stack)
-    stack.manage("drain_outbox")
-    assert set(stack.statuses()) <= {"sent", "dispatch_timeout"}
-    assert gateway.journal.duplicates(accepted_only=False) == []
-    texted = set(gateway.journal.numbers())
-    assert all(row["recipient"] in texted for row in stack.rows().values() if row["status"] == "sent")
 
 
 def test_a_terminated_worker_finishes_its_calls_and_gives_the_rest_back(stack: Stack, gateway: Gateway):

@@ -205,8 +205,14 @@ def test_from_nothing_to_a_sent_message_and_again(up, tmp_path):
     assert second.end(signal.SIGTERM) == 0
 
 
-def test_a_dead_child_is_started_again(up):
+def test_two_on_one_folder_are_one_too_many_and_a_dead_child_is_started_again(up):
     run = up().wait_until_ready()
+    other = up()
+    assert other.wait() == 1
+    assert "already running on" in other.output
+    assert f"(process {run.pid})" in other.output
+    assert requests.get(f"{run.url}/api/v1/ping", timeout=30).ok, "the first one is not disturbed"
+
     worker = run.child("celery -A linkit worker")
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: "Starting worker again (1 of 3)" in run.output, what="the worker's restart")
@@ -229,16 +235,6 @@ def test_a_crash_leaves_no_process_and_its_file_fools_nobody(up, tmp_path):
     message_id = after.send()
     eventually(lambda: after.status(message_id) == "sent", what="the message to be sent")
     assert after.end() == 0
-
-
-def test_two_on_one_folder_are_one_too_many(up):
-    run = up().wait_until_ready()
-    other = up()
-    assert other.wait() == 1
-    assert "already running on" in other.output
-    assert f"(process {run.pid})" in other.output
-    assert requests.get(f"{run.url}/api/v1/ping", timeout=30).ok, "the first one is not disturbed"
-    assert run.end() == 0
 
 
 @pytest.mark.parametrize(
