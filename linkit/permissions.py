@@ -35,9 +35,12 @@ ROLE_SCOPES: dict[str, frozenset[str]] = {
 }
 
 
+_FOR_KEYS: frozenset[str] = frozenset(Scope.for_keys())
+
+
 def key_scopes(granted: list[str]) -> frozenset[str]:
     """Return what a key with these scopes may do; `manage` covers contacts, nothing covers keys."""
-    scopes = frozenset(granted) & frozenset(Scope.for_keys())
+    scopes = _FOR_KEYS.intersection(granted)
     return scopes | {Scope.CONTACTS} if Scope.MANAGE in scopes else scopes
 
 

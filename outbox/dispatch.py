@@ -195,7 +195,7 @@ class Drain:
     def _free_places(self, *, wanted: int) -> int:
         """Return how many more may be marked, starting threads as long as more are wanted and allowed.
 
-        Half as many as there are senders may be marked beyond those being sent, so that none is idle while we write.
+        As many as there are senders may be marked beyond those being sent, so that none is idle while we write.
         A thread is there before a message is marked for it: a marked one that nobody can send would end unknown.
         """
         most = min(self._in_flight + wanted, settings.OUTBOX_SENDERS)
@@ -208,7 +208,7 @@ class Drain:
                     raise
                 break
             self._senders.append(sender)
-        return max(0, len(self._senders) + len(self._senders) // 2 - self._in_flight)
+        return max(0, 2 * len(self._senders) - self._in_flight)
 
     # --- sending -------------------------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class Drain:
             waits_until = time.monotonic() + _BATCH_WAIT
             while len(batch) < min(self._in_flight, settings.OUTBOX_SENDERS // 2):
                 batch.append(self._results.get(timeout=max(0.0, waits_until - time.monotonic())))
-            while len(batch) < settings.OUTBOX_SENDERS:
+            while len(batch) < 2 * settings.OUTBOX_SENDERS:
                 batch.append(self._results.get_nowait())
         if batch:
             self._in_flight -= len(batch)

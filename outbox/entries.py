@@ -54,6 +54,11 @@ _MOMENTS = {
     "expires_at": "COALESCE({due_at}, statement_timestamp()) + {lifetime} * interval '1 second'",
     "updated_at": "statement_timestamp()",
 }
+_MOMENTS_OF_NOW = {
+    "next_attempt_at": "statement_timestamp()",
+    "expires_at": "statement_timestamp() + {lifetime} * interval '1 second'",
+    "updated_at": "statement_timestamp()",
+}
 _MOMENTS_ON_SQLITE = {"next_attempt_at": "{due_at}", "expires_at": "{expires_at}", "updated_at": "{updated_at}"}
 
 
@@ -127,21 +132,21 @@ def known(owner: Owner, keys: Sequence[str]) -> dict[str, Known]:
 
 
 def _insert(owner: Owner, entries: Sequence[Entry], sender: Sender) -> list[str]:
-    rows = [_row(entry) for entry in entries]
-    is_one, is_postgresql = len(rows) == 1, _is_postgresql()
-    columns, values, names = _select(is_postgresql, is_one)
-    of_all: dict[str, Any] = {name: getattr(owner, name) for name in _OF_ALL}
+    rows, is_one = [_row(entry) for entry in entries], len(entries) == 1
+    columns, values, names = _select(_is_postgresql(), is_one, not any(entry.scheduled_at for entry in entries))
     source, wanted = _source(sender, owner)
+    parts = {"columns": columns, "values": values, "sender": source}
+    of_all: dict[str, Any] = {name: getattr(owner, name) for name in _OF_ALL}
     parameters: list[Any] = []
     if is_one:
         of_all |= rows[0]
-        statement = _INSERT.format(given="", columns=columns, values=values, rows="", sender=source)
+        of_all["meta"] = json.dumps(of_all["meta"])
+        statement = _INSERT.format(given="", rows="", **parts)
     else:
         kinds = {name: _GIVEN.get(name, "timestamptz") for name in rows[0]}
         given, parameters = batches.table(kinds, [list(row.values()) for row in rows])
-        given = f"WITH {given}"
-        statement = _INSERT.format(given=given, columns=columns, values=values, rows="given,", sender=source)
-    parameters += _plain([of_all[name] for name in names] + wanted)
+        statement = _INSERT.format(given=f"WITH {given}", rows="given,", **parts)
+    parameters += _plain([*map(of_all.__getitem__, names), *wanted])
     _trust_if_quiet()
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
@@ -174,13 +179,19 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 @functools.cache
-def _select(is_postgresql: bool, is_one: bool) -> tuple[str, str, list[str]]:
+def _select(is_postgresql: bool, is_one: bool, is_now: bool) -> tuple[str, str, list[str]]:
     """Return the columns, an expression for each, and the names of the parameters in these.
 
-    What is given is a parameter for one message, and a column of `given` for many.
+    What is given is a parameter for one message, and a column of `given` for many. `is_now`: none is for later.
     """
     expressions = {name: f"{{{name}}}" for name in (*_GIVEN, *_OF_ALL) if name not in ("due_at", "lifetime")}
-    expressions |= _MOMENTS if is_postgresql else _MOMENTS_ON_SQLITE
+    if not is_postgresql:
+        expressions |= _MOMENTS_ON_SQLITE
+    elif is_now:
+        del expressions["scheduled_at"]
+        expressions |= _MOMENTS_OF_NOW
+    else:
+        expressions |= _MOMENTS
     expressions |= _defaults()
     names: list[str] = []
 
@@ -226,20 +237,15 @@ def _holes(values: Sequence[object]) -> str:
     return ", ".join(["%s"] * len(values)) or "NULL"
 
 
-def _plain(values: Sequence[Any]) -> list[Any]:
+def _plain(values: list[Any]) -> list[Any]:
     """Return values as this database takes them in plain SQL."""
-    convert = _for_postgresql if _is_postgresql() else _for_sqlite
-    return [convert(value) for value in values]
-
-
-def _for_postgresql(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict) else value
+    return values if _is_postgresql() else [_for_sqlite(value) for value in values]
 
 
 def _for_sqlite(value: Any) -> Any:
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
-    return value.hex if isinstance(value, UUID) else _for_postgresql(value)
+    return value.hex if isinstance(value, UUID) else value
 
 
 def _trust_if_quiet() -> None:

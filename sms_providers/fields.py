@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from sms_providers import text as sms_text
 
 MAX_SENDER, MAX_IDEMPOTENCY_KEY = 20, 128
 _MAX_META_BYTES, _MAX_META_DEPTH = 8192, 20
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and halves of surrogate pairs: no database takes them
 
 
 def _organization(field: serializers.Field[Any, Any, Any, Any]) -> Organization:
@@ -23,7 +25,15 @@ def _organization(field: serializers.Field[Any, Any, Any, Any]) -> Organization:
     return organization
 
 
-class MobileField(serializers.CharField):
+class QuickCharField(serializers.CharField):
+    """Text with a `max_length`. What DRF's three validators look for, character by character, is found in one look."""
+
+    def run_validators(self, value: Any) -> None:
+        if len(value) > (self.max_length or 0) or _UNSTORABLE.search(value):
+            super().run_validators(value)  # which say what is wrong
+
+
+class MobileField(QuickCharField):
     """A mobile number as people type it; E.164 inside. Needs `organization` in the context, for its region."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -40,7 +50,7 @@ class MobileField(serializers.CharField):
             raise serializers.ValidationError(error.message, code=error.reason) from None
 
 
-class StrictCharField(serializers.CharField):
+class StrictCharField(QuickCharField):
     """Text and nothing else: DRF would make text of a number without a word."""
 
     def to_internal_value(self, data: Any) -> str:
@@ -148,7 +158,7 @@ def _check_json(value: Any, depth: int) -> None:
     if depth == 0:
         raise serializers.ValidationError("meta is nested too deeply.")
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if _UNSTORABLE.search(value):
             raise serializers.ValidationError("meta holds a NUL or half a surrogate pair.")
     elif isinstance(value, float) and not math.isfinite(value):
         raise serializers.ValidationError("meta holds a number that is too large.")
