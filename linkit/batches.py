@@ -30,7 +30,9 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> tuple[st
         typed = ", ".join(f"{name} {kind}" for name, kind in zip(names, columns.values(), strict=True))
         records = [dict(zip(columns, row, strict=True)) for row in rows]
         # Times, UUIDs and decimals are read from their text.
-        return f"given AS (SELECT * FROM json_to_recordset(%s) AS record({typed}))", [json.dumps(records, default=str)]
+        return f"given AS (SELECT * FROM json_to_recordset(%s) AS record({typed}))", [
+            json.dumps(records, default=str, allow_nan=False)
+        ]
     holes = f"({', '.join(['%s'] * len(columns))})"
     values = [_for_sqlite(value) for row in rows for value in row]
     return f"given({', '.join(names)}) AS (VALUES {', '.join([holes] * len(rows))})", values

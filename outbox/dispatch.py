@@ -34,6 +34,8 @@ _IDLE_CLAIM_PAUSE = 0.05  # seconds between looks into an empty queue while call
 _RESULT_WAIT = 0.05  # seconds; how long the loop waits for a first result before it looks around
 _BATCH_WAIT = 0.015  # seconds after the first result in which others join it: a transaction each would be slower
 _PROBE_PAUSE = 1.0  # seconds that the others wait while one message tries a half-open circuit
+# Seconds, of winding down, in which calls still begin: with that and the limit of a call a task ends within a minute.
+_LAST_STARTS = 3.0
 _PERMIT_PATIENCE = 2.0  # seconds that a sender waits for another permit when it was too late for the first
 _BARRED = 5.0  # seconds, at most, before rows of a job are claimed again whose app's circuit is open
 # Seconds; a database restart takes minutes at most. With DRAIN_WINDOW and a call it stays below the broker's
@@ -60,6 +62,7 @@ class Drain:
         self._in_flight = 0
         self._next_claim = 0.0
         self._failing_since: float | None = None  # of the write under way
+        self._last_start = float("inf")  # when no further call begins, also of a message that is marked
         self._senders: list[threading.Thread] = []
         self._started: queue.SimpleQueue[tuple[Started, Ready] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Started, Result]] = queue.SimpleQueue()
@@ -91,6 +94,7 @@ class Drain:
 
     def wind_down(self) -> None:
         """Give unstarted messages back, and write down what is still in flight."""
+        self._last_start = time.monotonic() + _LAST_STARTS
         try:
             if self._hand:
                 returned = self._hand.clear()
@@ -122,23 +126,20 @@ class Drain:
         """Route what was claimed; what cannot be sent now goes back, to be looked at again when it may."""
         now, returned, waits = clock.now(), [], {}
         apps = {app.pk for item in claimed for app in item.apps}
-        lowered, shut, probes = pacing.lowered(apps), {}, set()
+        lowered, shut, half_open = pacing.lowered(apps), {}, set()
         for app_id, seconds in circuits.look(apps).items():
             if seconds:
                 shut[app_id] = now + timedelta(seconds=seconds)
                 self._hand.barred_apps[app_id] = time.monotonic() + min(seconds, _BARRED)
             else:
-                probes.add(app_id)
+                half_open.add(app_id)
         sendable = set()
         for item in claimed:
             message = item.message
-            match self._choose(item, now, shut):
+            match self._choose(item, now, shut, half_open):
                 case Route() as route:
                     sendable.add(message.organization_id)
                     app = route.app
-                    if app and app.pk in probes:
-                        probes.discard(app.pk)
-                        shut[app.pk] = now + timedelta(seconds=_PROBE_PAUSE)
                     rate = pacing.rate_of(app.max_per_second, lowered.get(app.pk)) if app else None
                     if not self._hand.add(item, route, per_second=rate):
                         returned.append(item)
@@ -155,11 +156,22 @@ class Drain:
             if shut and item.message.organization_id not in sendable:
                 self._hand.bar(item.message.organization_id, seconds=_PROBE_PAUSE)
 
-    def _choose(self, item: Claimed, now: datetime, shut: dict[int, datetime]) -> Route | routing.Wait | routing.GiveUp:
+    def _choose(
+        self, item: Claimed, now: datetime, shut: dict[int, datetime], half_open: set[int]
+    ) -> Route | routing.Wait | routing.GiveUp:
+        """Route a message; of those for an app whose circuit is half open, one that tries it."""
         try:
-            return routing.choose(
-                item.message, apps=item.apps, tries=item.tries, now=now, credits=item.credits, shut=shut
-            )
+            while True:
+                chosen = routing.choose(
+                    item.message, apps=item.apps, tries=item.tries, now=now, credits=item.credits, shut=shut
+                )
+                app = chosen.app if isinstance(chosen, Route) else None
+                if app is None or app.pk not in half_open:
+                    return chosen
+                half_open.discard(app.pk)
+                shut[app.pk] = now + timedelta(seconds=_PROBE_PAUSE)
+                if circuits.may_try(app.pk):
+                    return chosen
         except DatabaseError:
             raise
         except Exception as error:
@@ -225,6 +237,9 @@ class Drain:
         try:
             if (no_permit := self._wait_for_permit(ready)) is not None:
                 return no_permit
+            if time.monotonic() > self._last_start:
+                said = "The worker was told to end before the call. Nothing was sent."
+                return unavailable(message=said, reason="worker_ended", retry_after=timedelta(0))
             budget = Budget(settings.PROVIDER_CALL_LIMIT, start_by=started.claimed.start_by)
             return started.route.adapter.send(sms_for(log, times_refused=started.times_refused), budget)
         except BaseException as error:  # also what a site's own adapter may raise to end a process
@@ -277,7 +292,9 @@ class Drain:
         for app_id, results in by_app.items():
             circuits.note(app_id, results)
             if any(result.is_throttled and result.http_status for result in results):
-                pacing.slow_down(app_id, per_second=self._meters[app_id].per_second)
+                rate = self._hand.rate_of(app_id) or self._meters[app_id].per_second
+                pacing.slow_down(app_id, per_second=rate)
+                self._hand.slow_down(app_id, per_second=rate / 2)
 
     def _write(self, batch: list[tuple[Started, Result]]) -> None:
         """Write results, through an outage of the database: they exist nowhere else."""

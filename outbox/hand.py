@@ -18,11 +18,13 @@ from django.conf import settings
 from outbox.claims import Claimed
 from outbox.turns import Queue
 from sms_providers import pacing
+from sms_providers.admission import PATIENCE
 from sms_providers.sending import Route
 
 logger = logging.getLogger(__name__)
 
 _AHEAD = 1.0  # seconds; so much of its rate a queue has in hand, or one message
+_STARVED = 1.0  # seconds without a permit
 _MOST = 16  # times the senders: so many messages at most are in hand, whatever their rates
 NO_PERMITS_PAUSE = 5.0  # seconds before permits are asked for again when Redis does not answer
 
@@ -45,6 +47,7 @@ class _Line:
     singles: deque[tuple[Claimed, Route]] = field(default_factory=deque)
     rows: deque[tuple[Claimed, Route]] = field(default_factory=deque)
     ask_at: float = 0.0
+    empty_since: float | None = None  # since when no permit was to be had
 
     def __len__(self) -> int:
         return len(self.singles) + len(self.rows)
@@ -67,6 +70,7 @@ class Hand:
         self._barred: dict[uuid.UUID, float] = {}  # queues of which nothing can be sent until then
         self.barred_apps: dict[int, float] = {}
         self._stranded: list[Claimed] = []
+        self._turn = 0
 
     def __len__(self) -> int:
         return len(self._free) + sum(map(len, self._lines.values()))
@@ -91,17 +95,29 @@ class Hand:
         """Take nothing of this queue for a while: nobody can send it."""
         self._barred[key] = time.monotonic() + seconds
 
+    def rate_of(self, app_id: int) -> float | None:
+        """The rate a second under which messages of this installation are sent; None: it has none."""
+        line = self._lines.get(app_id)
+        return None if line is None else line.per_second
+
+    def slow_down(self, app_id: int, *, per_second: float) -> None:
+        """Send what is in hand more slowly, too."""
+        if (line := self._lines.get(app_id)) is not None:
+            line.per_second = max(1.0, min(line.per_second, per_second))
+
     def add(self, claimed: Claimed, route: Route, *, per_second: float | None) -> bool:
         """Take a message in hand. Returns False when its installation could not send it soon enough."""
         key = _queue_of(claimed)
         if per_second is None or route.app is None:
-            self._quota.pop(key, None)
+            if not self._held[key]:
+                self._quota.pop(key, None)
             self._free.append((claimed, route))
             return True
         line = self._lines.setdefault(route.app.pk, _Line(per_second))
         line.per_second = per_second
         self._quota[key] = max(1, round(per_second * _AHEAD))
         if len(line) >= max(1, per_second * settings.OUTBOX_LEASE.total_seconds() / 4):
+            self.bar(key, seconds=1.0)
             return False
         line.add(claimed, route)
         self._held[key] += 1
@@ -109,10 +125,18 @@ class Hand:
 
     def take(self, count: int) -> Iterator[Ready]:
         """Take out up to `count` messages to be sent, those that need a permit with one."""
-        lines = [(app_id, line) for app_id, line in self._lines.items() if line]
-        share = -(-count // (len(lines) + bool(self._free))) if lines else 0
-        for app_id, line in lines:
-            if (wanted := min(len(line), share, count)) and time.monotonic() >= line.ask_at:
+        lines: list[tuple[int, _Line | None]] = [(app_id, line) for app_id, line in self._lines.items() if line]
+        lines += [(0, None)] if self._free else []  # those that need no permit
+        if not lines or not count:
+            return
+        self._turn += 1
+        first, share = self._turn % len(lines), -(-count // len(lines))
+        for app_id, line in lines[first:] + lines[:first]:
+            if line is None:
+                for _ in range(min(len(self._free), share, count)):
+                    count -= 1
+                    yield Ready(*self._free.popleft())
+            elif (wanted := min(len(line), share, count)) and time.monotonic() >= line.ask_at:
                 for moment in self._permits(app_id, line, wanted):
                     claimed, route = self._popped(line)
                     count -= 1
@@ -123,14 +147,22 @@ class Hand:
 
     def _permits(self, app_id: int, line: _Line, count: int) -> list[float]:
         try:
-            permits = pacing.reserve(app_id, per_second=line.per_second, count=count)
+            # Direct sends look further ahead. When they have taken every permit for a while, so does one of ours.
+            is_starved = line.empty_since is not None and line.empty_since < time.monotonic() - _STARVED
+            more = {"count": 1, "ahead": PATIENCE} if is_starved else {"count": count}
+            permits = pacing.reserve(app_id, per_second=line.per_second, **more)
         except redis.RedisError as error:
             logger.warning("Messages of app %s wait, Redis gives no permits: %s", app_id, type(error).__name__)
             while line:
                 self._stranded.append(claimed := self._popped(line)[0])
                 self.bar(_queue_of(claimed), seconds=NO_PERMITS_PAUSE)
             return []
-        line.ask_at = time.monotonic() + permits.wait
+        now = time.monotonic()
+        line.ask_at = now + permits.wait
+        if permits.moments:
+            line.empty_since = None
+        else:
+            line.empty_since = line.empty_since or now
         return permits.moments
 
     def stranded(self) -> list[Claimed]:

@@ -124,13 +124,15 @@ class Turns:
         singles = [Queue(each, each) for each in self._organizations(now)]
         messages = self._go_round(_SINGLES, singles, claim, limit=limit, room=room)
         if len(messages) < limit:
-            first, others = self._by_organization(self._running_jobs(now))
+            first, others = self._by_organization(job for job in self._running_jobs(now) if room(job) > 0)
             for jobs in (first, others):
                 messages += self._go_round(_JOBS, jobs, claim, limit=limit - len(messages), room=room)
         return messages
 
     def _go_round(self, lane: _Lane, queues: list[Queue], claim: _Claim, *, limit: int, room: Room) -> list[Message]:
         """Take from each queue an equal share, those first whose turn is longest ago, until there is no more."""
+        # One without room has no turn: it must not stand before those that have some.
+        queues = [queue for queue in queues if room(queue) > 0]
         queues = sorted(queues, key=lambda queue: self._served.get(queue.key, 0))[:_MOST_AT_ONCE]
         taken: list[Message] = []
         from_each: Counter[uuid.UUID] = Counter()
@@ -222,7 +224,7 @@ class _Claim:
 _COLUMNS = (
     "id", "organization_id", "is_test", "recipient", "text", "sender_id", "encoding", "segment_count", "scheduled_at",
     "pinned_app_id", "job_id", "row_number", "program_id", "token_id", "user_id", "reason", "error_message",
-    "next_attempt_at", "requeued_at", "claim_token", "claimed_at", "app_id", "provider_slug",
+    "next_attempt_at", "requeued_at", "claim_token", "claimed_at", "app_id", "provider_slug", "created_at",
 )  # fmt: skip
 
 

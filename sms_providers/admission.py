@@ -19,9 +19,11 @@ def wait(app: OrganizationApp | None) -> Result | None:
     if app is None:
         return None
     name = catalogue.app_name(app.slug)
-    if seconds := circuits.look([app.pk]).get(app.pk):
+    seconds = circuits.look([app.pk]).get(app.pk)
+    if seconds or (seconds == 0 and not circuits.may_try(app.pk)):
         said = f"{name} has failed again and again, and is left alone for a while. Nothing was sent."
-        return unavailable(Fault.PROVIDER_DOWN, said, reason="circuit_open", retry_after=timedelta(seconds=seconds))
+        wait_for = timedelta(seconds=seconds or 1)
+        return unavailable(Fault.PROVIDER_DOWN, said, reason="circuit_open", retry_after=wait_for)
     rate = pacing.rate_of(app.max_per_second, pacing.lowered([app.pk]).get(app.pk))
     if rate is None:
         return None

@@ -67,6 +67,11 @@ def adapter_for(app: OrganizationApp) -> ProviderAdapter:
     return made
 
 
+def forget(app: OrganizationApp) -> None:
+    """Keep no credentials of an installation that is gone."""
+    _made.pop(app.pk, None)
+
+
 def sandbox() -> ProviderAdapter:
     """Return the simulator, which needs no installation."""
     return find(SANDBOX)({})

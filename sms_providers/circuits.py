@@ -23,9 +23,14 @@ _PROBE_SECONDS = 10  # before another message may try, when the first has not co
 _OPEN = "linkit:circuits"  # the open ones, by when they are half open
 _FORGOTTEN = 3600  # seconds after the end of a pause
 _REDIS_PAUSE = 2.0  # seconds before a Redis that did not answer is asked again
-_OURS = ("internal_error", "no_time_left", "request_not_built")  # reasons of results that no provider had a part in
+_OURS = (
+    "internal_error",
+    "no_time_left",
+    "request_not_built",
+    "worker_ended",
+)  # reasons of results that no provider had a part in
 
-# Returns for each key microseconds until it may be tried: -1 when it is closed, 0 for whoever may try a half-open one.
+# Returns for each key microseconds until it is half open: -1 when it is closed.
 _LOOK = """
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
@@ -33,12 +38,7 @@ local found = {}
 for position, key in ipairs(KEYS) do
   local till = redis.call('HGET', key, 'until')
   local left = -1
-  if till then
-    left = tonumber(till) - now
-    if left <= 0 then
-      left = redis.call('SET', key .. ':probe', 1, 'NX', 'EX', ARGV[1]) and 0 or 1000000
-    end
-  end
+  if till then left = math.max(0, tonumber(till) - now) end
   found[position] = left
 end
 return found
@@ -69,6 +69,7 @@ return 1
 """
 
 
+_TRY = "return redis.call('SET', KEYS[1], 1, 'NX', 'EX', ARGV[1]) and 1 or 0"
 _CLOSE = "redis.call('DEL', KEYS[1], KEYS[2]) redis.call('ZREM', KEYS[3], ARGV[1])"
 # ARGV: seconds after which one that nobody has tried is forgotten.
 _NOT_CLOSED = """
@@ -83,16 +84,24 @@ return found
 def look(app_ids: Iterable[int]) -> dict[int, float]:
     """Return the installations whose circuit is not closed: in how many seconds each may be tried.
 
-    Zero is for one caller at a time: its next message through that installation is the one that tries.
+    Zero is half open: whoever has a message for it asks `may_try`.
     """
     ids = list(app_ids)
     if not ids:
         return {}
     try:
-        found = evaluate(_LOOK, keys=[_key(each) for each in ids], args=[_PROBE_SECONDS], pause=_REDIS_PAUSE)
+        found = evaluate(_LOOK, keys=[_key(each) for each in ids], args=[], pause=_REDIS_PAUSE)
     except redis.RedisError:
         return {}
     return {app_id: left / 1_000_000 for app_id, left in zip(ids, found, strict=True) if left >= 0}
+
+
+def may_try(app_id: int) -> bool:
+    """Tell whether the caller's message is the one that tries a half-open circuit: one may, every few seconds."""
+    try:
+        return bool(evaluate(_TRY, keys=[f"{_key(app_id)}:probe"], args=[_PROBE_SECONDS], pause=_REDIS_PAUSE))
+    except redis.RedisError:
+        return True
 
 
 def note(app_id: int, results: Sequence[Result]) -> None:

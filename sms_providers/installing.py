@@ -129,6 +129,7 @@ def uninstall(*, app: OrganizationApp) -> None:
         signals.app_uninstalling.send(OrganizationApp, app=current)
         current.credentials, current.is_enabled, current.uninstalled_at = {}, False, clock.now()
         current.save()
+    catalogue.forget(app)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
 local interval, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local first = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+if first - now > 20000000 + interval then first = now end -- nobody looks so far ahead: its clock was put back
 local count = math.max(0, math.min(wanted, math.floor((now + ahead - first) / interval) + 1))
 if count > 0 then
   local next = first + math.ceil(count * interval)
@@ -40,13 +41,17 @@ if count > 0 then
 end
 return {count, first - now}
 """
-# ARGV: rate now, lowest, seconds until it is forgotten. Answers that come within one second are one event.
+# ARGV: rate now, lowest, seconds until it is forgotten, and in which it doubles. Answers that come within one second
+# are one event.
 _SLOW_DOWN = """
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
 local at = tonumber(redis.call('HGET', KEYS[1], 'at') or 0)
 if now - at < 1000000 then return 0 end
-local rate = math.max(tonumber(ARGV[1]) / 2, tonumber(ARGV[2]))
+local was = tonumber(ARGV[1])
+local lowered = tonumber(redis.call('HGET', KEYS[1], 'rate') or 0)
+if lowered > 0 then was = math.min(was, lowered * 2 ^ ((now - at) / 1000000 / ARGV[4])) end
+local rate = math.max(was / 2, tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'rate', tostring(rate), 'at', string.format('%.0f', now))
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
@@ -87,7 +92,7 @@ def reserve(app_id: int, *, per_second: float, count: int, ahead: float = AHEAD)
 def slow_down(app_id: int, *, per_second: float) -> None:
     """Halve the rate of an installation that was throttled at this one. It recovers by itself."""
     try:
-        args = [per_second, _LOWEST, _FORGOTTEN]
+        args = [per_second, _LOWEST, _FORGOTTEN, RECOVERY]
         evaluate(_SLOW_DOWN, keys=[f"linkit:pace:{app_id}"], args=args, pause=_PAUSE)
     except redis.RedisError as error:
         logger.warning("App %s was throttled and is not slowed down: %s", app_id, type(error).__name__)

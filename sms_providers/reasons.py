@@ -365,6 +365,14 @@ REASONS: dict[str, Reason] = {
         "لا يتّسع الحد المضبوط للتطبيق من الرسائل في الثانية لرسالة أخرى الآن.",
         f"{_AGAIN_AR} ارفع الحد إن كان المزوّد يقبل أكثر.",
     ),
+    "worker_ended": Reason(
+        Kind.NOT_SENT,
+        Side.US,
+        "The worker was told to end before it made the call.",
+        _AGAIN,
+        "أُنهيت عملية الإرسال قبل إجراء الاتصال.",
+        _AGAIN_AR,
+    ),
     "circuit_open": Reason(
         Kind.NOT_SENT,
         Side.PROVIDER,

@@ -259,6 +259,11 @@ def send_now(
     `InsufficientCreditsError` when it costs credits and there are none: then nothing is logged.
     """
     log.idempotency_key, log.request_digest = idempotency_key or None, request_digest
+    if log.idempotency_key is not None:
+        # A repeat needs no permit. Of those that race the insert decides.
+        first = find_first(log.organization_id, log.idempotency_key, request_digest, is_test=log.is_test)
+        if first is not None:
+            return first
     is_held_by_us = send_at is not None and not route.adapter.can_schedule(send_at, now=clock.now())
     hindrance = None if is_held_by_us else admission.wait(route.app)
     began = time.monotonic()  # before the database's clock is read: the deadline is no earlier than we think

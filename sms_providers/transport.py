@@ -22,6 +22,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 import requests
 from django.conf import settings
@@ -254,7 +255,8 @@ class _ProviderHTTPAdapter(HTTPAdapter):
 
     def __init__(self) -> None:
         # As many connections to one host as a worker has senders, or the pool would throw them away.
-        self._pools: dict[tuple[Any, ...], Any] = {}
+        # Weak: how many are kept is for the pool manager to say.
+        self._pools: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
         super().__init__(pool_connections=32, pool_maxsize=max(settings.OUTBOX_SENDERS, 16), max_retries=0)
 
     def get_connection_with_tls_context(
@@ -264,7 +266,7 @@ class _ProviderHTTPAdapter(HTTPAdapter):
         host = (request.url or "").split("/", 3)[:3]
         key = (*host, *sorted((proxies or {}).items()))
         pool = self._pools.get(key)
-        if pool is None or pool.pool is None:  # closed, for want of use
+        if pool is None or pool.pool is None:
             pool = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
             self._pools[key] = pool
         return pool

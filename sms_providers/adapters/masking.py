@@ -18,7 +18,8 @@ MASK = "•••"
 MAX_KEPT_BYTES = 64_000  # of an answer that is kept as JSON
 MAX_KEPT_TEXT = 2000
 MAX_KEPT_DEPTH = 32
-_HUGE_NUMBER = re.compile(r"[eE][+]?\d{3}")  # is read as infinity
+_ODD_NUMBER = re.compile(r"\d[eE][+-]?\d|\d{300}")  # may be read as infinity, or as a secret spelled differently
+_SURROGATE = re.compile("[\ud800-\udfff]")  # which a body in UTF-7 may hold
 _SHORT_SECRET = 4  # a shorter one is masked as a whole word only, or it would blank out half of every answer
 
 
@@ -57,7 +58,8 @@ class Masker:
             and "\\" not in text  # an escape may spell anything
             and not any(secret in text for secret in self._long)
             and text.count("{") + text.count("[") <= MAX_KEPT_DEPTH
-            and not _HUGE_NUMBER.search(text)
+            and not _ODD_NUMBER.search(text)
+            and not _SURROGATE.search(text)
         )
 
     def __call__(self, value: Any, depth: int = 0) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -185,7 +186,66 @@ def test_after_the_pause_one_message_tries_and_the_others_follow(
     first_look._take_in_hand(dispatch.claims.claim(limit=10))
     assert len(first_look._hand) == 1
     first_look.wind_down()
-    linkit.redis.client().delete(f"linkit:circuit:{first.pk}:probe")
+    linkit.redis.client().delete(f"linkit:circuit:{first.pk}:probe")  # it did not come to a call
     while statuses() != {"sent": 5}:
         Drain().run()
     assert circuits.not_closed() == {}
+
+
+def test_messages_of_another_app_take_no_turn_to_try(
+    queue: Queue, first: OrganizationApp, second: OrganizationApp, script: Script, settings: Settings,
+    opens_after_three: None,
+) -> None:  # fmt: skip
+    settings.PROVIDER_CIRCUIT_PAUSE = timedelta(0)
+    circuits.note(second.pk, [unavailable(message="Refused the connection.")] * 3)
+    queue()  # goes through the first app
+    Drain().run()
+    assert [slug for slug, _ in script.calls] == ["first-sms"]
+    queue(preferred_slug="second-sms")
+    Drain().run()
+    assert [slug for slug, _ in script.calls] == ["first-sms", "second-sms"]
+
+
+def test_messages_that_are_marked_but_not_begun_are_not_sent_once_a_worker_ends(
+    queue: Queue, first: OrganizationApp, script: Script, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OUTBOX_SENDERS = 2
+    monkeypatch.setattr(dispatch, "_LAST_STARTS", 0.0)
+    drain, under_way = Drain(), threading.Barrier(2)
+
+    def answer(_: Sms) -> Result:
+        if not drain.stop.is_set():
+            under_way.wait(10)  # both are under way, and two more are marked
+            drain.stop.set()
+            time.sleep(0.2)  # the loop looks at it every 50 ms
+        return accepted("1")
+
+    script.answers["first-sms"] = answer
+    for _ in range(6):
+        queue()
+    drain.run()
+    assert len(script.calls) == 2
+    assert statuses() == {"sent": 2, "pending": 4}
+    del script.answers["first-sms"]
+    while statuses() != {"sent": 6}:
+        Drain().run()
+    assert len({sms.recipient for _, sms in script.calls}) == len(script.calls) == 6
+
+
+def test_direct_sends_leave_a_permit_to_the_queue(queue: Queue, first: OrganizationApp, script: Script) -> None:
+    OrganizationApp.objects.update(max_per_second=5)
+    queue()
+    is_over = threading.Event()
+
+    def take_all() -> None:
+        while not is_over.wait(0.02):
+            pacing.reserve(first.pk, per_second=5, count=1, ahead=2.0)
+
+    others = threading.Thread(target=take_all)
+    others.start()
+    try:
+        Drain(window=8.0).run()
+    finally:
+        is_over.set()
+        others.join()
+    assert statuses() == {"sent": 1}

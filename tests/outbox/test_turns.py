@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -13,7 +13,7 @@ from linkit import clock
 from linkit.models import Organization
 from outbox import claims, turns
 from outbox.models import Message, new_ids
-from outbox.turns import Turns
+from outbox.turns import Queue, Turns
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -124,3 +124,35 @@ def test_a_statement_asks_no_more_queues_than_it_can_plan_quickly(fill: Fill, mo
         assert len(claimed) <= 3
         taken += len(claimed)
     assert taken == 8
+
+
+def test_queues_without_room_take_up_no_turns(
+    fill: Fill, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_MOST_AT_ONCE", 3)
+    barred = [factories.make_organization(f"Org {number}") for number in range(5)]
+    for each in barred:
+        fill(2, of=each)
+    fill(20)
+    keys, memory = {each.pk for each in barred}, Turns()
+    for _ in range(4):
+        claimed = claims.claim(limit=5, turns=memory, room=lambda queue: 0 if queue.key in keys else 100)
+        assert by_organization(claimed) == {organization.pk: 5}
+
+
+def test_of_an_organizations_jobs_one_without_room_hides_none_that_has() -> None:
+    memory = Turns()
+    ours, theirs = uuid4(), uuid4()
+    slow, fast, other = (Queue(uuid4(), of, app, is_job=True) for of, app in ((ours, 1), (ours, 2), (theirs, 3)))
+    memory._jobs, memory._next_jobs = [slow, fast, other], float("inf")
+    seen: list[set[UUID]] = []
+
+    class Taken:
+        def take(self, _: object, wanted: dict[Queue, int]) -> list[Message]:
+            seen.append({queue.key for queue in wanted})
+            return []
+
+    first, others = memory._by_organization(job for job in memory._running_jobs(clock.now()) if job is not slow)
+    for jobs in (first, others):
+        memory._go_round(turns._JOBS, jobs, Taken(), limit=10, room=lambda queue: 0 if queue is slow else 5)  # type: ignore[arg-type]
+    assert {key for keys in seen for key in keys} == {fast.key, other.key}

@@ -109,3 +109,18 @@ def test_a_meter_says_how_much_was_sent_lately(monkeypatch: pytest.MonkeyPatch) 
     now[0] = 105.0
     meter.note()
     assert meter.per_second == 1
+
+
+def test_a_rate_is_lowered_from_what_it_was_and_never_raised() -> None:
+    pacing.slow_down(APP, per_second=10)
+    linkit.redis.client().hset(f"linkit:pace:{APP}", "at", 0)  # long ago, as far as one event goes
+    with mock.patch.object(pacing, "RECOVERY", 1e12):
+        pacing.slow_down(APP, per_second=40)
+    found = linkit.redis.client().hget(f"linkit:pace:{APP}", "rate")
+    assert float(found) == pytest.approx(2.5, rel=0.02)  # type: ignore[arg-type]
+
+
+def test_a_clock_that_was_put_back_stops_nobody() -> None:
+    now, _ = linkit.redis.client().time()
+    linkit.redis.client().set(f"linkit:permits:{APP}", (now + 3600) * 1_000_000)
+    assert pacing.reserve(APP, per_second=10, count=1).moments
