@@ -365,7 +365,7 @@ class ApiKeyAdmin(TenantAdmin):
             self.note(request, key, "Revoked.")
         names = ", ".join(str(key) for key in live)
         if live:
-            self.message_user(request, f"Revoked: {names}. Programs that use it are refused from now on.")
+            self.message_user(request, f"Revoked: {names}. Programs that use it are refused within a second.")
         else:
             self.message_user(request, "Nothing to do: already revoked.", messages.WARNING)
 

@@ -21,15 +21,15 @@ def presented_secret(request: Request) -> str | None:
 
     `Authorization: Bearer <secret>`, `Authorization: Token <secret>`, `Authorization: <secret>`, `x-api-key: <secret>`.
     """
-    # Not `request.headers`, which is made of all there are.
-    words = request.META.get("HTTP_AUTHORIZATION", "").split()
+    headers = request._request.META  # `request.headers` is made of all there are
+    words = headers.get("HTTP_AUTHORIZATION", "").split()
     if len(words) == 2 and words[0].lower() in ("bearer", "token"):
         return words[1]
     if len(words) == 1 and words[0].lower() not in ("bearer", "token"):
         return words[0]
     if words:
         raise AuthenticationFailed("Send 'Authorization: Bearer <session token or API key>'.")
-    return request.META.get("HTTP_X_API_KEY", "").strip() or None
+    return headers.get("HTTP_X_API_KEY", "").strip() or None
 
 
 class HeaderAuthentication(BaseAuthentication):
@@ -43,11 +43,11 @@ class HeaderAuthentication(BaseAuthentication):
         secret = presented_secret(request)
         if secret is None:
             return None
-        view = request.parser_context.get("view")
-        token = tokens.find(secret, may_be_remembered=request.method in getattr(view, "remembers_callers_of", ()))
+        http_request, view = request._request, request.parser_context.get("view")
+        token = tokens.find(secret, may_be_remembered=http_request.method in getattr(view, "remembers_callers_of", ()))
         if token is None:
             raise AuthenticationFailed(_REFUSED)
-        wanted = request.META.get(_ORGANIZATION_META, "").strip()
+        wanted = http_request.META.get(_ORGANIZATION_META, "").strip()
         caller = _key_caller(token, wanted) if token.kind == Token.Kind.API_KEY else _session_caller(token, wanted)
         return caller.user, caller
 

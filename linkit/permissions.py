@@ -88,11 +88,12 @@ class HasScope(BasePermission):
         caller = request.auth
         if not isinstance(caller, Caller):
             return False  # rendered as 401
-        if request.method == "OPTIONS" or not hasattr(view, str(request.method).lower()):
+        method = request._request.method
+        if method == "OPTIONS" or not hasattr(view, str(method).lower()):
             return True
         if caller.organization is None:
             raise NotAllowed("You do not belong to an organization; ask an administrator to add you to one.")
-        method = "GET" if request.method == "HEAD" else request.method
+        method = "GET" if method == "HEAD" else method
         needed = getattr(view, "required_scopes", {}).get(method, Scope.READ if method == "GET" else None)
         if needed is None:
             raise NotAllowed("This call is not open to API callers.")

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -116,12 +117,13 @@ def find(secret: str, *, may_be_remembered: bool = False) -> Token | None:
     digest = _digest(secret)
     if may_be_remembered and (token := _remembered.get(digest)):
         return token
+    generation = _remembered.generation
     token = _look_up(digest)
     if token is None:
         return None
     _note_use(token)
     if token.kind == Token.Kind.API_KEY:
-        _remembered.put(digest, token)
+        _remembered.put(digest, token, generation)
     return token
 
 
@@ -136,18 +138,26 @@ class _Remembered:
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[float, Token]] = {}
+        self._lock = threading.Lock()
+        self.generation = 0  # one more for each that was forgotten
 
     def get(self, digest: str) -> Token | None:
         until, token = self._tokens.get(digest, (0.0, None))
         return token if time.monotonic() < until else None
 
-    def put(self, digest: str, token: Token) -> None:
-        if len(self._tokens) >= _MOST_REMEMBERED:
-            self._tokens.clear()
-        self._tokens[digest] = time.monotonic() + _REMEMBERED_SECONDS, token
+    def put(self, digest: str, token: Token, generation: int) -> None:
+        """Remember it, unless any was forgotten since `generation`: it may be this one, revoked after its look-up."""
+        with self._lock:
+            if generation != self.generation:
+                return
+            if len(self._tokens) >= _MOST_REMEMBERED:
+                self._tokens.clear()
+            self._tokens[digest] = time.monotonic() + _REMEMBERED_SECONDS, token
 
     def forget(self, digest: str) -> None:
-        self._tokens.pop(digest, None)
+        with self._lock:
+            self.generation += 1
+            self._tokens.pop(digest, None)
 
 
 _remembered = _Remembered()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from linkit import batches, clock, encoding
+from linkit import batches, clock, encoding, prepared
 from outbox.models import Message, new_ids
 from sms_providers import catalogue
 from sms_providers.models import SANDBOX
@@ -47,7 +46,7 @@ _GIVEN = {
     "segment_count": "smallint", "scheduled_at": "timestamptz", "preferred_slug": "text", "idempotency_key": "text",
     "request_digest": "text", "meta": "jsonb", "due_at": "timestamptz", "lifetime": "double precision",
 }  # fmt: skip
-_OF_ALL = ("organization_id", "is_test", "token_id", "user_id")
+_OF_ALL = {"organization_id": "uuid", "is_test": "boolean", "token_id": "uuid", "user_id": "uuid"}
 # What is made of them. SQLite is no server and has no clock of its own, so `_row` gives it the times.
 _MOMENTS = {
     "next_attempt_at": "COALESCE({due_at}, statement_timestamp())",
@@ -126,9 +125,8 @@ def known(owner: Owner, keys: Sequence[str]) -> dict[str, Known]:
     """Return the messages that have these keys, by key."""
     if not keys:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_KNOWN.format(keys=_holes(keys)), _plain([owner.organization_id, owner.is_test, *keys]))
-        return {key: Known(*row) for key, *row in cursor.fetchall()}
+    statement, parameters = _KNOWN.format(keys=_holes(keys)), _plain([owner.organization_id, owner.is_test, *keys])
+    return {key: Known(*row) for key, *row in _fetch(statement, parameters, is_one=len(keys) == 1)}
 
 
 def _insert(owner: Owner, entries: Sequence[Entry], sender: Sender) -> list[str]:
@@ -147,10 +145,16 @@ def _insert(owner: Owner, entries: Sequence[Entry], sender: Sender) -> list[str]
         given, parameters = batches.table(kinds, [list(row.values()) for row in rows])
         statement = _INSERT.format(given=f"WITH {given}", rows="given,", **parts)
     parameters += _plain([*map(of_all.__getitem__, names), *wanted])
-    _trust_if_quiet()
+    return [pk for (pk,) in _fetch(statement, parameters, is_one=is_one)]
+
+
+def _fetch(statement: str, parameters: Sequence[Any], *, is_one: bool) -> list[tuple[Any, ...]]:
+    if is_one:
+        return prepared.fetch(statement, parameters)
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        return [pk for (pk,) in cursor.fetchall()]
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -200,7 +204,7 @@ def _select(is_postgresql: bool, is_one: bool, is_now: bool) -> tuple[str, str, 
         if not is_one and name not in _OF_ALL:
             return f'given."{name}"'
         names.append(name)
-        return "%s"
+        return f"%s::{(_GIVEN | _OF_ALL)[name]}" if is_postgresql else "%s"
 
     values = re.sub(r"{(\w+)}", fill, ", ".join(expressions.values()))
     return ", ".join(f'"{name}"' for name in expressions), values, names
@@ -229,7 +233,7 @@ def _source(sender: Sender, owner: Owner) -> tuple[str, list[Any]]:
     # A site may have taken an app out of its catalogue that somebody has installed.
     slugs = [slug for slug in catalogue.adapters() if slug != SANDBOX]
     if _is_postgresql():  # which takes longer over a list of values than over one array
-        return _ANY_APP.format(among="= ANY(%s)"), [owner.organization_id, f"{{{','.join(slugs)}}}"]
+        return _ANY_APP.format(among="= ANY(%s::text[])"), [owner.organization_id, f"{{{','.join(slugs)}}}"]
     return _ANY_APP.format(among=f"IN ({_holes(slugs)})"), [owner.organization_id, *slugs]
 
 
@@ -246,18 +250,6 @@ def _for_sqlite(value: Any) -> Any:
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
     return value.hex if isinstance(value, UUID) else value
-
-
-def _trust_if_quiet() -> None:
-    """Spare a connection the question whether it is alive, which Django asks once in a request.
-
-    A server that went away has said so: then there is something to read, and Django may ask.
-    """
-    database: Any = connection
-    if _is_postgresql() and database.connection is not None and not database.health_check_done:
-        poll = select.poll()
-        poll.register(database.connection.fileno(), select.POLLIN)
-        database.health_check_done = not poll.poll(0)
 
 
 @functools.cache

@@ -4,19 +4,22 @@ The start mark alone decides: a leased message without it goes back to the queue
 Everything is measured by the database's clock, in short transactions that pass over rows somebody holds.
 """
 
+import logging
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from billing import ledger
-from linkit import clock
+from linkit import clock, faults
 from outbox.bulk import counters, drafts, jobs, uploads
 from outbox.models import Message
 from sms_providers.models import Attempt, Status
 from sms_providers.reaping import lose, lost, reap_direct_sends
 from sms_providers.sending import close_unsent
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 500
 
@@ -55,8 +58,27 @@ def _locked(messages: QuerySet[Message], order: str) -> list[Message]:
 
 
 def _reap_leases(reaped: Reaped) -> int:
+    """Move a batch of them, or all one by one when the database refuses it: a job that miscounts stops no other.
+
+    Returns how many the batch had, 0 when they were moved one by one.
+    """
+    ended = Message.objects.filter(status=Status.SENDING, lease_expires_at__lt=Now())
+    try:
+        return _move_ended(ended, reaped)
+    except IntegrityError as error:
+        logger.error("A batch of ended leases was refused; they are moved one by one: %s", faults.describe(error))
+    # All of them, or those that cannot be moved would keep the place of others for good.
+    for pk in list(ended.order_by("lease_expires_at").values_list("pk", flat=True)):
+        try:
+            _move_ended(ended.filter(pk=pk), reaped)
+        except IntegrityError as error:
+            logger.error("Message %s, whose lease has ended, cannot be moved: %s", pk, faults.describe(error))
+    return 0
+
+
+def _move_ended(messages: QuerySet[Message], reaped: Reaped) -> int:
     with transaction.atomic():
-        ended = _locked(Message.objects.filter(status=Status.SENDING, lease_expires_at__lt=Now()), "lease_expires_at")
+        ended = _locked(messages, "lease_expires_at")
         now = clock.now()
         unstarted = [message.pk for message in ended if message.started_at is None]
         started = [message.pk for message in ended if message.started_at is not None]

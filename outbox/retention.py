@@ -24,6 +24,7 @@ from linkit import clock
 from linkit.models import Organization
 from outbox.bulk.models import ENDED, BulkJob
 from outbox.models import CALLED_OFF, Message, id_from
+from outbox.settling import longest_call
 from sms_providers import blanking
 from sms_providers.models import SmsLog, Status, Sweep
 
@@ -119,7 +120,9 @@ def _due(now: datetime, ages: Ages) -> Iterable[tuple[str, QuerySet[Message], da
     """Yield each kind of message that goes: its name, the rows to look through by id, and when they must have ended."""
     undispatched = Message.objects.filter(status=Status.FAILED, reason__in=CALLED_OFF)
     yield "undispatched", undispatched.filter(provider_slug=""), now - ages.undispatched
-    yield "finished", Message.objects.all(), now - ages.finished
+    # However young they may go, not while their call may be under way: its answer is still to come.
+    open_still = Q(status=Status.DISPATCH_TIMEOUT, updated_at__gte=now - longest_call())
+    yield "finished", Message.objects.exclude(open_still), now - ages.finished
 
 
 def _deletable(messages: QuerySet[Message], before: datetime) -> QuerySet[Message]:

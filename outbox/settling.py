@@ -54,7 +54,7 @@ def settle(message: Message, *, was_sent: bool) -> None:
         if was_sent:
             _settle_as_sent(message, unknown.update(**_sent(now, said=logs.WAS_SENT)), now)
             return
-        over = unknown.filter(Q(claimed_at=None) | Q(claimed_at__lte=now - _longest_call()))
+        over = unknown.filter(Q(claimed_at=None) | Q(claimed_at__lte=now - longest_call()))
         if not over.update(**_waiting(message, now)):
             if (current := unknown.first()) is not None:
                 raise Conflict(too_early(current), reason="too_early")
@@ -90,7 +90,7 @@ def settle_by_answer(message_id: str, attempt_id: int, result: Result) -> bool:
 
 def may_send_again_from(message: Message) -> datetime | None:
     """Return from when an unknown outcome may be sent again: until then its call may still be under way somewhere."""
-    return message.claimed_at + _longest_call() if message.claimed_at else None
+    return message.claimed_at + longest_call() if message.claimed_at else None
 
 
 def too_early(message: Message) -> str:
@@ -100,7 +100,7 @@ def too_early(message: Message) -> str:
     return f"It may not be sent again{when}: its call may still be under way. Nothing was changed."
 
 
-def _longest_call() -> timedelta:
+def longest_call() -> timedelta:
     """How long after its claim a message may still be in somebody's hand, whatever happened to that process."""
     return settings.OUTBOX_LEASE + settings.PROVIDER_CALL_LIMIT
 
@@ -158,9 +158,11 @@ def _let_go_on(message: Message, job: BulkJob | None, *, before: Status, now: da
         _refuse_without_app(message.pinned_app_id)
         return
     if job.status in (JobStatus.STOPPING, JobStatus.STOPPED):
+        what_then = "Send the failed rows of the job again."
+        if before == Status.DISPATCH_TIMEOUT:  # which that does not send
+            what_then = "If it was not sent, send it as a new message."
         raise Conflict(
-            "Its bulk job was stopped, and nothing of it is sent any more. Send the failed rows of the job again.",
-            reason="wrong_state",
+            f"Its bulk job was stopped, and nothing of it is sent any more. {what_then}", reason="wrong_state"
         )
     if job.status == JobStatus.RETRYING and before == Status.FAILED:
         raise Conflict("Its job is just being queued again, and this message with it.", reason="wrong_state")

@@ -27,7 +27,7 @@ DRAIN_WINDOW = 25.0  # seconds of claiming; with the last call's limit a task st
 RING_EXPIRES = 300
 PURGE_WINDOW = 50.0  # seconds; a batch and its rest still end within a minute
 _BROKER_PAUSE = 15.0  # seconds without wake-ups after the broker has failed: enqueue must stay fast
-_RING_PAUSE = 0.1  # seconds
+_SHORTEST_MOMENT, _LONGEST_MOMENT = 0.05, 0.2  # seconds
 
 _one_drain = threading.Lock()
 _one_worker_on_jobs = threading.Lock()
@@ -35,7 +35,7 @@ _one_look_up = threading.Lock()
 _one_purge = threading.Lock()
 _stopping = threading.Event()
 _bell = threading.Lock()
-_broker = {"next_ring": 0.0, "is_silent": False, "is_owed": False}
+_broker = {"next_ring": 0.0, "moment": _SHORTEST_MOMENT, "is_silent": False, "is_owed": False}
 
 
 @worker_shutting_down.connect
@@ -119,25 +119,28 @@ def work_on_jobs() -> None:
 def wake() -> None:
     """Ask a worker to drain now. A broker that is down costs nothing: the schedule finds the message.
 
-    A ring costs more than queueing a message. So one in 100 ms is for all: it is rung at once, and once more at the end
-    if others came meanwhile.
+    A ring costs more than queueing a message. So those who come within a moment of one are rung for together, when it
+    is over; and the moment grows while they keep coming.
     """
+    _wake(is_late=False)
+
+
+def _wake(*, is_late: bool) -> None:
     with _bell:
-        if time.monotonic() < _broker["next_ring"]:
+        if is_late:
+            _broker["is_owed"] = False
+        wait = _broker["next_ring"] - time.monotonic()
+        if wait > 0:
             if not (_broker["is_silent"] or _broker["is_owed"]):
                 _broker["is_owed"] = True
-                late = threading.Timer(_RING_PAUSE, _wake_late)
+                late = threading.Timer(min(wait, _LONGEST_MOMENT), _wake, kwargs={"is_late": True})
                 late.daemon = True
                 late.start()
             return
+        is_busy = is_late or _broker["is_owed"]
+        _broker["moment"] = min(2 * _broker["moment"], _LONGEST_MOMENT) if is_busy else _SHORTEST_MOMENT
         _broker["next_ring"] = time.monotonic() + _BROKER_PAUSE
-    _ring(drain, pause=_RING_PAUSE)
-
-
-def _wake_late() -> None:
-    with _bell:
-        _broker["is_owed"] = False
-    wake()
+    _ring(drain, pause=_broker["moment"])
 
 
 def wake_for_jobs() -> None:

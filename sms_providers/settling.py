@@ -22,6 +22,7 @@ from sms_providers.results import Outcome, Result
 
 WAS_SENT = "Settled by hand: it was sent."
 WAS_FOUND = "The provider was asked later, and had taken it: it was sent."
+_SAID_LATER = "Asked later, the provider said:"
 
 
 def can_settle(log: SmsLog) -> bool:
@@ -107,10 +108,13 @@ def record_waiting(log: SmsLog, *, now: datetime) -> None:
 def record_answer(attempt: Attempt, result: Result, *, now: datetime) -> None:
     """Note what the provider says later on the attempt and its log, and charge it or give its credits back.
 
-    As a late answer of that call would. When the call ended, and what was said of it then, stays beside it.
+    As a late answer of that call would. When the call ended, and what was said of it then, stays beside it, and so
+    does the answer that it had: what the provider says later takes its place only where there was none.
     """
-    said_then = attempt.message
+    said_then, status_then, answer_then = attempt.message, attempt.http_status, attempt.response
     sending.close(attempt, result, now=attempt.finished_at or now)
+    if status_then or answer_then is not None:
+        attempt.http_status, attempt.response = status_then, answer_then
     attempt.message = f"{said_then} {result.message}".strip()
     sending.finish([sending.Ending(attempt, result, sending.FINAL_STATUS[result.outcome])], now=now)
 
@@ -119,7 +123,12 @@ def in_words(result: Result) -> Result:
     """Return what a look-up found with a sentence that says that it came later."""
     if result.outcome == Outcome.ACCEPTED:
         return replace(result, message=WAS_FOUND)
-    return replace(result, message=f"Asked later, the provider said: {result.message}")
+    return replace(result, message=f"{_SAID_LATER} {result.message}")
+
+
+def is_settled_later(log: SmsLog) -> bool:
+    """Whether its outcome was settled after it was unknown, so that no answer to the send itself tells it."""
+    return log.error_message in (WAS_SENT, WAS_FOUND) or log.error_message.startswith(_SAID_LATER)
 
 
 def _write(log: SmsLog, *, now: datetime, **changes: Any) -> None:

@@ -249,15 +249,19 @@ class MessageAdmin(MessageListAdmin):
     def _ask(self, request: HttpRequest, chosen: QuerySet[Message], name: str) -> TemplateResponse:
         """Say what would become of those that are chosen in the list, and ask."""
         act, now = ACTS[name], clock.now()
-        rows = list(self._sendable(request, chosen)[: _MOST_AT_ONCE + 1])
-        fitting = [row for row in rows[:_MOST_AT_ONCE] if row.status == act.status]
+        # In the order of the list, for which there are indexes.
+        sendable = self._sendable(request, chosen).order_by("-created_at", "-pk")
+        rows = list(sendable.filter(status=act.status)[: _MOST_AT_ONCE + 1])
+        fitting = rows[:_MOST_AT_ONCE]
+        statuses = list(sendable.values_list("status", flat=True)[: _MOST_AT_ONCE + 1])  # no more: it may be the table
         early = [row for row in fitting if _is_early(name, row, now)]
         context = {
             "title": act.question,
             "act": act,
             "ids": ",".join(row.pk for row in fitting if row not in early),
             "count": len(fitting) - len(early),
-            "other": len(rows[:_MOST_AT_ONCE]) - len(fitting),
+            "other": sum(status != act.status for status in statuses[:_MOST_AT_ONCE]),
+            "may_be_more": len(statuses) > _MOST_AT_ONCE,
             "early": len(early),
             "from": max((at for row in early if (at := settling.may_send_again_from(row))), default=None),
             "most": _MOST_AT_ONCE if len(rows) > _MOST_AT_ONCE else None,
@@ -273,11 +277,11 @@ class MessageAdmin(MessageListAdmin):
         if request.method == "POST":
             ids = _IDS.findall(request.POST.get("ids", ""))[:_MOST_AT_ONCE]
             rows = self._sendable(request, self.get_queryset(request).filter(pk__in=ids))
-            self._act(request, ACTS[name], list(rows))
+            self._act(request, ACTS[name], list(rows.order_by("pk")))
         return HttpResponseRedirect(reverse("admin:outbox_message_changelist"))
 
     def _sendable(self, request: HttpRequest, rows: QuerySet[Message]) -> QuerySet[Message]:
-        return reach(request).narrow(rows, "organization", Scope.SEND).order_by("pk")
+        return reach(request).narrow(rows, "organization", Scope.SEND)
 
     def _act(self, request: HttpRequest, act: Act, rows: Sequence[Message]) -> None:
         """Do it to these messages, a transaction each with its line in the audit trail, and tell how many were done."""

@@ -88,6 +88,11 @@ class Sms:
     times_refused: int = 0
 
     @property
+    def reference_of_try(self) -> str:
+        """Our own id with the number of the try after a certain non-send, for providers that know a refused one too."""
+        return f"{self.reference}-{self.times_refused + 1}" if self.reference and self.times_refused else self.reference
+
+    @property
     def is_ucs2(self) -> bool:
         """Whether the text has a character that GSM-7 lacks, for providers that have to be told."""
         return encoding.detect(self.text) is Encoding.UCS2

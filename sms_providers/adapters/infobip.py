@@ -171,7 +171,7 @@ class InfobipSms(ProviderAdapter):
 
         Infobip takes an id once, and may count one whose message it has refused.
         """
-        return f"{sms.reference}-{sms.times_refused + 1}" if sms.times_refused else sms.reference
+        return sms.reference_of_try
 
     def build_send(self, sms: Sms) -> requests.Request:
         destination = {"to": msisdn(sms.recipient)}

@@ -232,8 +232,15 @@ class UnifonicSms(ProviderAdapter):
             "responseType": "JSON",
         }
         if sms.reference:
-            form["CorrelationID"] = sms.reference
+            form["CorrelationID"] = self.reference_for(sms)
         return self._request("/rest/Messages/Send" if self.is_classic else "/rest/SMS/messages", form)
+
+    def reference_for(self, sms: Sms) -> str:
+        """Return our own id, with the number of the try after a certain non-send.
+
+        Unifonic lists a message that it has refused, which must not be taken for the next try.
+        """
+        return sms.reference_of_try
 
     def read_send(self, reply: Reply) -> Result:
         data = as_object(reply.object.get("data"))
@@ -289,7 +296,8 @@ class UnifonicSms(ProviderAdapter):
         if self.is_classic:  # which takes a message by Unifonic's own id only
             message = "Unifonic's classic platform does not tell what became of a message by our reference."
             raise NotOffered(rejected(Fault.OTHER, message))
-        form = {"CorrelationID": sms.reference}
+        reference = self.reference_for(sms)
+        form = {"CorrelationID": reference}
         reply = self.ask(self._request("/rest/SMS/Messages/GetMessagesDetails", form), budget)
         data = as_object(reply.object.get("data"))
         if not reply.is_success or not _is_yes(reply):
@@ -301,7 +309,7 @@ class UnifonicSms(ProviderAdapter):
         ours = [
             entry
             for entry in as_objects(data.get("messages"))
-            if as_code(entry.get("CorrelationID")) == sms.reference
+            if as_code(entry.get("CorrelationID")) == reference
             and as_code(entry.get("Recipient")) in ("", msisdn(sms.recipient))
         ]
         return self.found([self._read_details(entry, data, reply) for entry in ours], reply)

@@ -20,7 +20,7 @@ from linkit import clock
 from linkit.errors import InvalidInput, LinkitError
 from linkit.permissions import Scope, caller_of, organization_of
 from linkit.schema import errors, example
-from sms_providers import catalogue, installing, reasons, schedule, sending
+from sms_providers import catalogue, installing, reasons, schedule, sending, settling
 from sms_providers.adapters.base import NotOffered, ProviderRefused
 from sms_providers.fields import MAX_IDEMPOTENCY_KEY, MobileField, MomentField, SenderField, TextField
 from sms_providers.models import Attempt, SmsLog, Source, Status
@@ -178,7 +178,7 @@ def answer(log: SmsLog, attempt: Attempt | None) -> Response:
         queued = {"id": log.queued_id, "dispatch_status": log.status, "datetime": log.scheduled_at}
         return Response(queued, status=202, headers=headers)
     if log.status == Status.SENT:
-        said = attempt.response if attempt else None  # none when a person settled it
+        said = _said(log, attempt)
         return Response({} if said is None else said, headers=headers)
     if log.status == Status.DISPATCH_TIMEOUT:
         why = log.error_message or "Nobody can say how it ended."
@@ -187,8 +187,13 @@ def answer(log: SmsLog, attempt: Attempt | None) -> Response:
     raise _failure(log, attempt, headers)
 
 
+def _said(log: SmsLog, attempt: Attempt | None) -> Any:
+    """Return the provider's answer to the send; None when it was settled later, by a person or a look-up."""
+    return None if attempt is None or settling.is_settled_later(log) else attempt.response
+
+
 def _failure(log: SmsLog, attempt: Attempt | None, headers: dict[str, str]) -> LinkitError:
-    details = _details(attempt.response if attempt else None, log.reason)
+    details = _details(_said(log, attempt), log.reason)
     if log.outcome != Outcome.UNAVAILABLE:
         message = log.error_message or "The provider refused the message; nothing was sent."
         return ProviderRejected(message, reason=log.reason, details=details, headers=headers)

@@ -6,7 +6,6 @@ E1, the whole job, with authentication, validation, idempotency and parts:
     ours       POST /api/v1/sms/outbox
     usual      the same job as a usual view of Django REST Framework does it (`usual/`), on the same web server with the
                same middleware, in a database of the same PostgreSQL
-    by model   the same view with a ModelSerializer, as in the framework's tutorial, for information
 E2, our request alone and beside
     a drain    a worker that sends another organization's messages, as fast as a provider takes them: 100 a second
     a sweep    `retention.py`'s, of messages that were sent forty days ago
@@ -87,9 +86,6 @@ class Bench:
 
     def usual_new(self) -> Turn:
         return self._post(self.usual)
-
-    def usual_by_model(self) -> Turn:
-        return self._post(self.usual, url=f"{self.usual.url}/by-model")
 
     def repeats(self) -> Turn:
         """Post what has been posted before."""
@@ -220,7 +216,7 @@ def main() -> None:
         unlimited = harness.make_tenant("Unlimited")
         web, url = platform.web(env=LIMITS)
         bench = Bench(platform, Server(web, url + PATH, f"Bearer {tenant.key}"), usual, options)
-        ways = {"ours": bench.new, "usual": bench.usual_new, "by model": bench.usual_by_model}
+        ways = {"ours": bench.new, "usual": bench.usual_new}
         for warm in ways.values():
             warm()
         alone = harness.interleave(ways, rounds=options.rounds)
@@ -258,7 +254,6 @@ def main() -> None:
         "enqueue",
         goals=goals,
         ratios={
-            "to the view by model": round(ratio(alone["ours"], alone["by model"]), 2),
             "processor of a usual view to ours": round(ratio(alone["usual"], alone["ours"], "processor"), 2),
             "beside an unlimited drain": round(ratio(busy["unlimited"], busy["alone"]), 2),
             "its p99": round(ratio(busy["unlimited"], busy["alone"], "p99"), 2),

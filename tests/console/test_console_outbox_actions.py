@@ -283,10 +283,22 @@ def test_all_of_a_list_are_chosen_with_its_filters_and_not_more_than_is_bearable
     browser = console("operator")
     url = f"{LIST}?status__exact=pending"
     asked = choose(browser, "cancel", pending[0], url=url, select_across=1)
-    assert asked.context["ids"] == ",".join(sorted(message.pk for message in pending)[:2])
+    assert asked.context["ids"] == ",".join(message.pk for message in reversed(pending[1:])), "as they are listed"
     assert "the first" in asked.text
     assert failed.pk not in asked.context["ids"]
     assert "2 messages cancelled." in confirm(browser, "cancel", ",".join(message.pk for message in pending)).text
+
+
+def test_those_it_is_for_are_found_however_many_others_are_chosen(
+    console: Any, made: Make, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("outbox.admin.messages._MOST_AT_ONCE", 2)
+    old = made(Status.FAILED)
+    others = [made(Status.PENDING) for _ in range(4)]
+    asked = choose(console("operator"), "requeue", others[0], select_across=1)
+    assert asked.context["ids"] == old.pk
+    assert (asked.context["other"], asked.context["most"]) == (2, None)
+    assert "At least" in asked.text
 
 
 def test_rows_of_another_tenant_are_not_there(console: Any, made: Make, other_organization: Organization):

@@ -42,9 +42,9 @@ def stack_env() -> dict[str, str]:
     return {
         "OUTBOX_SENDERS": str(SENDERS),
         "OUTBOX_REAP_SECONDS": "1",
-        "OUTBOX_LEASE_SECONDS": "4.5",
+        "OUTBOX_LEASE_SECONDS": "6.5",
         "OUTBOX_LEASE_MARGIN_SECONDS": "0.5",
-        "PROVIDER_CALL_LIMIT_SECONDS": "2",
+        "PROVIDER_CALL_LIMIT_SECONDS": "4",
         "BULK_WORK_LEASE_SECONDS": "2",
     }
 

@@ -150,3 +150,17 @@ def test_what_is_remembered_is_bounded(
     for _ in range(10):
         anonymous.using(api_key()).post(OUTBOX, GOOD)
     assert len(tokens._remembered._tokens) <= 3
+
+
+def test_one_that_is_revoked_between_look_up_and_remembering_is_not_remembered(
+    api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_use = tokens._note_use
+
+    def revoke_meanwhile(token: Token) -> None:
+        note_use(token)
+        tokens.revoke(token)
+
+    monkeypatch.setattr(tokens, "_note_use", revoke_meanwhile)
+    assert api.post(OUTBOX, GOOD).status_code == 201, "it was let in before"
+    assert api.post(OUTBOX, GOOD).status_code == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -340,10 +341,21 @@ def test_the_first_rings_at_once_and_others_are_rung_for_together(rings: list[fl
     came = time.monotonic()
     eventually(lambda: len(rings) > 1, what="the others' ring")
     assert rings[1] - came < 1, "a fraction of a second"
-    eventually(lambda: time.monotonic() > rings[1] + 2 * tasks._RING_PAUSE, what="a ring that nobody wants")
-    assert len(rings) == 2
+    eventually(lambda: time.monotonic() > rings[1] + 2 * tasks._LONGEST_MOMENT, what="the moment to be over")
+    assert len(rings) == 2, "a ring that nobody wants"
     tasks.wake()
     assert len(rings) == 3
+
+
+def test_while_they_keep_coming_a_few_rings_a_second_do(rings: list[float]) -> None:
+    began = time.monotonic()
+    while time.monotonic() < began + 1:
+        tasks.wake()
+        time.sleep(0.002)  # somebody's message
+    eventually(lambda: rings[-1] > began + 1, what="the last ring, which is for all")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(rings)]
+    assert 2 < len(rings) <= 10
+    assert max(gaps) < 1, "a fraction of a second"
 
 
 def test_those_who_come_while_somebody_rings_are_rung_for(monkeypatch: pytest.MonkeyPatch) -> None:

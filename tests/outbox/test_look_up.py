@@ -404,3 +404,31 @@ def test_at_the_gateway(
     Drain().run()
     assert Message.objects.get(pk=lost.pk).status == Status.FAILED
     assert gateway.journal.duplicates() == []
+
+
+@pytest.mark.parametrize(
+    ("slug", "code", "verdict"), [("infobip-sms", "12", "12"), ("unifonic-sms", "480", "Rejected")]
+)
+def test_the_entry_of_an_earlier_try_settles_no_later_one(
+    gateway: Gateway, queue: Queue, install: Any, settings: Settings, slug: str, code: str, verdict: str
+) -> None:
+    """The first was refused and is in the log; the second is not there yet, and may have been sent."""
+    settings.PROVIDER_CALL_LIMIT = timedelta(seconds=0.5)
+    install(slug, default_sender="MyBrand")
+    message = queue()
+    gateway.script(slug, refuse(code), number=message.recipient, times=1)
+    Drain().run()
+    message.refresh_from_db()
+    assert message.status == Status.FAILED
+    log = SmsLog.objects.get(queued_id=message.pk)
+    gateway.providers[slug].verdicts[str(log.pk)] = verdict
+    settling.requeue(message)
+    gateway.script(slug, drop_after(is_accepted=False), number=message.recipient)  # which is not listed
+    Drain().run()
+    pass_time(MINUTE)
+    assert look_up() == {"nothing": 1}
+    assert Message.objects.get().status == Status.DISPATCH_TIMEOUT
+    # When it is listed, under the reference that it had, it is found.
+    gateway.providers[slug].verdicts[f"{log.pk}-2"] = {"infobip-sms": "5", "unifonic-sms": "Sent"}[slug]
+    pass_time(timedelta(minutes=5))
+    assert look_up() == {"accepted": 1}

@@ -9,15 +9,20 @@ from datetime import timedelta
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import F
 
 from linkit import clock
 from linkit.models import Organization
 from outbox import claims, reaping
+from outbox.bulk.models import BulkJob
 from outbox.models import Message
 from sms_providers import sending
 from sms_providers.models import OrganizationApp, SmsLog, Source, Status
 from sms_providers.results import Fault, Outcome, accepted, rejected, unavailable
+from tests.outbox.bulk.conftest import job, rows, upload
 from tests.outbox.test_claims import start
+
+__all__ = ["job", "upload"]  # fixtures
 
 Queue = Callable[..., Message]
 PAST = timedelta(seconds=-1)
@@ -169,3 +174,30 @@ def test_a_message_that_failed_is_never_reaped(queue: Queue, first: Organization
     assert reaping.reap() == reaping.Reaped()
     message.refresh_from_db()
     assert message.reason == "content_refused"
+
+
+def test_a_job_that_miscounts_stops_nobody_elses_reaping(
+    queue: Queue, job: Callable[..., BulkJob], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, healthy = job(*rows(2)), job(*rows(1))
+    alone, unstarted = queue(), queue()
+    for claimed in claims.claim(limit=10):
+        if claimed.message.pk != unstarted.pk:
+            start(claimed)
+    # Its rows come first, and there is no place for anything but them in a batch.
+    Message.objects.update(lease_expires_at=clock.now() + PAST)
+    Message.objects.filter(job=broken).update(lease_expires_at=clock.now() + 10 * PAST)
+    BulkJob.objects.filter(pk=broken.pk).update(failed_count=F("total_count"))
+    monkeypatch.setattr(reaping, "_BATCH", 2)
+
+    assert reaping.reap() == reaping.Reaped(returned=1, unknown=2)
+    assert set(Message.objects.filter(job=broken).values_list("status", flat=True)) == {Status.SENDING}
+    assert Message.objects.get(pk=alone.pk).status == Status.DISPATCH_TIMEOUT
+    healthy.refresh_from_db()
+    assert healthy.unknown_count == 1
+    for message in Message.objects.filter(job=broken):
+        assert f"Message {message.pk}" in caplog.text
+        assert message.recipient not in caplog.text
+    # Once somebody has put its counters right they are moved.
+    BulkJob.objects.filter(pk=broken.pk).update(failed_count=0)
+    assert reaping.reap() == reaping.Reaped(unknown=2)

@@ -586,6 +586,16 @@ def test_the_command(ended: Callable[..., Message], organization: Organization, 
     assert Message.objects.count() == 0
 
 
+def test_whatever_age_is_given_a_call_that_may_be_under_way_keeps_its_message(ended: Callable[..., Message]) -> None:
+    longest = settling.longest_call() / DAY
+    fresh = ended(Status.DISPATCH_TIMEOUT, longest * 0.9)
+    ended(Status.DISPATCH_TIMEOUT, longest * 1.1)
+    ended(Status.SENT, longest * 0.1)
+    assert command("--dry-run", "--older-than", "0").startswith("2 messages")
+    assert command("--older-than", "0").startswith("2 messages")
+    assert left() == {fresh.pk}
+
+
 @pytest.mark.parametrize("days", ["-1", "x", "1e99"])
 def test_the_command_takes_a_number_of_days(days: str) -> None:
     with pytest.raises(CommandError):

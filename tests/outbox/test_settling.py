@@ -258,6 +258,15 @@ def test_the_provider_has_it(unknown_one: Message) -> None:
     assert after.message == f"{SILENCE.message} {WAS_FOUND}"
 
 
+def test_the_answer_of_the_call_itself_stays(queue: Queue, first: OrganizationApp) -> None:
+    message = queue()
+    claims.finish([(start_one(), unknown("unreadable_answer", "Odd.", http_status=500, raw={"odd": True}))])
+    found = in_words(accepted("id-7", http_status=200, raw={"results": [1]}))
+    assert settling.settle_by_answer(message.pk, attempt_of(message).pk, found)
+    after = attempt_of(message)
+    assert (after.outcome, after.http_status, after.response) == (Outcome.ACCEPTED, 500, {"odd": True})
+
+
 @pytest.mark.parametrize(
     "result", [rejected(Fault.BALANCE, "No."), rejected(Fault.RECIPIENT, "No."), unavailable(message="No.")]
 )
@@ -434,8 +443,11 @@ def test_a_row_of_a_job_under_way_is_queued_again(job: Jobs, script: Script) -> 
 @pytest.mark.parametrize("state", [JobStatus.STOPPING, JobStatus.STOPPED])
 def test_nothing_of_a_stopped_job_is_sent_again(ended: BulkJob, state: JobStatus) -> None:
     BulkJob.objects.filter(pk=ended.pk).update(status=state)
-    assert "stopped" in refused("wrong_state", settling.requeue, row(ended, 3))
-    assert "stopped" in refused("wrong_state", settling.settle, row(ended, 4), was_sent=False)
+    again = "Send the failed rows"
+    assert again in refused("wrong_state", settling.requeue, row(ended, 3))
+    said = refused("wrong_state", settling.settle, row(ended, 4), was_sent=False)
+    assert again not in said, "which would not send it"
+    assert "stopped" in said
     assert counts(ended) == (state, 1, 1, 1)
     assert log_of(row(ended, 4)).status == Status.DISPATCH_TIMEOUT
     settling.settle(row(ended, 4), was_sent=True)

@@ -20,10 +20,10 @@ from pytest_django import Settings
 
 from linkit.models import Organization, Token
 from outbox.models import Message
-from sms_providers import reasons, sending
+from sms_providers import reasons, sending, settling
 from sms_providers.adapters.base import Capabilities, ProviderAdapter, Sms
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Source, Status
-from sms_providers.results import Result, accepted
+from sms_providers.results import Fault, Outcome, Result, accepted, rejected
 from sms_providers.transport import Budget
 from tests import gateway as gw
 from tests.conftest import Api
@@ -647,6 +647,26 @@ def test_an_unknown_outcome_that_a_person_settled_is_answered_so(api: Api, mora:
     SmsLog.objects.update(status=Status.SENT)
     response = api.post(SEND, GOOD, **keyed("order-1"))
     assert (response.status_code, response.json()) == (200, {})
+
+
+@responses.activate
+@pytest.mark.parametrize("body", [{"body": requests.ReadTimeout("slow")}, {"status": 500, "json": {"odd": True}}])
+@pytest.mark.parametrize(
+    "found", [accepted("id", raw={"messages": [1]}), rejected(Fault.CONTENT, raw={"messages": [1]})]
+)
+def test_what_a_look_up_settled_is_not_answered_with_the_look_up(
+    api: Api, mora: OrganizationApp, body: dict[str, Any], found: Result
+):
+    responses.post(MORA_URL, **body)
+    assert api.post(SEND, GOOD, **keyed("order-1")).status_code == 202
+    attempt = Attempt.objects.get()
+    assert settling.settle_by_answer(attempt.log_id, attempt.pk, settling.in_words(found))
+    response = api.post(SEND, GOOD, **keyed("order-1"))
+    if found.outcome == Outcome.ACCEPTED:
+        assert (response.status_code, response.json()) == (200, {})
+    else:
+        assert response.status_code == 400
+        assert set(response.json()["details"]) == {"reason", "explanation"}
 
 
 @responses.activate

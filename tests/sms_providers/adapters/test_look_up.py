@@ -156,6 +156,20 @@ def test_a_key_without_the_scope_is_told_so():
 # --- Unifonic ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("refused", "reference"), [(0, "app-0001"), (2, "app-0001-3")])
+def test_unifonic_is_asked_for_the_id_that_this_try_had(refused: int, reference: str):
+    sms = replace(SMS, times_refused=refused)
+    request = unifonic().build_send(sms)
+    assert request.data["CorrelationID"] == reference
+    listed = [message("Rejected"), message("Sent", CorrelationID=reference)] if refused else [message("Sent")]
+    with responses.RequestsMock() as http:
+        http.post(DETAILS, json={"success": "true", "errorCode": "ER-00", "data": {"messages": listed}})
+        found = unifonic().look_up(sms, BUDGET)
+        assert parse_qs(str(http.calls[0].request.body))["CorrelationID"] == [reference]
+    assert found is not None
+    assert found.outcome == Outcome.ACCEPTED
+
+
 def test_unifonic_is_asked_for_our_correlation_id():
     with responses.RequestsMock() as http:
         http.post(DETAILS, json={"success": "true", "errorCode": "ER-00", "data": {"messages": [message("Sent")]}})

@@ -1,0 +1,34 @@
+"""Django's middleware for people's pages. Calls of the API go past it: they have no session, and no user but their own.
+
+Each costs a call as much as a field of the request does, and there are many calls.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponseBase
+
+
+class _ForPages:
+    get_response: Callable[[HttpRequest], Any]
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith("/api/"):
+            response: HttpResponseBase = self.get_response(request)
+            return response
+        return super().__call__(request)  # type: ignore[misc]
+
+
+class PageSessionMiddleware(_ForPages, SessionMiddleware):
+    """`request.session`, on pages."""
+
+
+class PageAuthenticationMiddleware(_ForPages, AuthenticationMiddleware):
+    """`request.user`, on pages."""
+
+
+class PageMessageMiddleware(_ForPages, MessageMiddleware):
+    """`django.contrib.messages`, on pages."""
