@@ -1,4 +1,4 @@
-"""What is kept of an answer: no secret, and nothing that no database column takes, on the short way and the long one."""
+"""What is kept of an answer: no secret, and nothing that no column takes, on the short way and the long one."""
 
 from __future__ import annotations
 
