@@ -53,11 +53,6 @@ _MOMENTS = {
     "expires_at": "COALESCE({due_at}, statement_timestamp()) + {lifetime} * interval '1 second'",
     "updated_at": "statement_timestamp()",
 }
-_MOMENTS_OF_NOW = {
-    "next_attempt_at": "statement_timestamp()",
-    "expires_at": "statement_timestamp() + {lifetime} * interval '1 second'",
-    "updated_at": "statement_timestamp()",
-}
 _MOMENTS_ON_SQLITE = {"next_attempt_at": "{due_at}", "expires_at": "{expires_at}", "updated_at": "{updated_at}"}
 
 
@@ -131,7 +126,7 @@ def known(owner: Owner, keys: Sequence[str]) -> dict[str, Known]:
 
 def _insert(owner: Owner, entries: Sequence[Entry], sender: Sender) -> list[str]:
     rows, is_one = [_row(entry) for entry in entries], len(entries) == 1
-    columns, values, names = _select(_is_postgresql(), is_one, not any(entry.scheduled_at for entry in entries))
+    columns, values, names = _select(_is_postgresql(), is_one)
     source, wanted = _source(sender, owner)
     parts = {"columns": columns, "values": values, "sender": source}
     of_all: dict[str, Any] = {name: getattr(owner, name) for name in _OF_ALL}
@@ -183,19 +178,13 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 @functools.cache
-def _select(is_postgresql: bool, is_one: bool, is_now: bool) -> tuple[str, str, list[str]]:
+def _select(is_postgresql: bool, is_one: bool) -> tuple[str, str, list[str]]:
     """Return the columns, an expression for each, and the names of the parameters in these.
 
-    What is given is a parameter for one message, and a column of `given` for many. `is_now`: none is for later.
+    What is given is a parameter for one message, and a column of `given` for many.
     """
     expressions = {name: f"{{{name}}}" for name in (*_GIVEN, *_OF_ALL) if name not in ("due_at", "lifetime")}
-    if not is_postgresql:
-        expressions |= _MOMENTS_ON_SQLITE
-    elif is_now:
-        del expressions["scheduled_at"]
-        expressions |= _MOMENTS_OF_NOW
-    else:
-        expressions |= _MOMENTS
+    expressions |= _MOMENTS if is_postgresql else _MOMENTS_ON_SQLITE
     expressions |= _defaults()
     names: list[str] = []
 

@@ -95,6 +95,8 @@ def enqueue(
         if entries.insert(owner, [entry], sender):
             transaction.on_commit(tasks.wake, robust=True)  # it is queued, whatever comes of the call
             return Enqueued(entry.id, Status.PENDING.value)
+        if entry.idempotency_key and (first := entries.known(owner, [entry.idempotency_key])):
+            return _repeat(first[entry.idempotency_key], entry)
     (fate,) = _settle(organization, owner, [entry])
     if isinstance(fate, Exception):
         raise fate
@@ -151,6 +153,11 @@ def _entry(wanted: Wanted) -> Entry:
         idempotency_key=wanted.idempotency_key or None,
         meta=meta,
     )
+
+
+def _repeat(first: Known, entry: Entry) -> Enqueued:
+    is_mismatch = first.request_digest != entry.request_digest
+    return Enqueued(first.id, first.status, is_replay=True, is_mismatch=is_mismatch)
 
 
 class _Arrival:
@@ -252,8 +259,7 @@ class _Arrival:
         for place in self._undecided(places):
             entry = self._entries[place]
             if first := self._known.get(entry.idempotency_key or ""):
-                is_mismatch = first.request_digest != entry.request_digest
-                self.fates[place] = Enqueued(first.id, first.status, is_replay=True, is_mismatch=is_mismatch)
+                self.fates[place] = _repeat(first, entry)
 
     def _undecided(self, places: Iterable[int]) -> list[int]:
         return [place for place in places if place not in self.fates]

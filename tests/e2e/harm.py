@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg
 
-from tests.e2e.test_bulk import select
 from tests.stack import Running, Stack, database_url, eventually
 
 ACCOUNT = "SELECT 1 FROM billing_creditaccount FOR UPDATE"
@@ -38,12 +37,12 @@ def wait_until_nobody_is_in_a_transaction(stack: Stack) -> None:
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         " AND xact_start IS NOT NULL"
     )
-    eventually(lambda: not select(stack, begun), what="open transactions to end")
+    eventually(lambda: not stack.select(begun), what="open transactions to end")
 
 
 def wait_until_direct_sends_are_overdue(stack: Stack) -> None:
     in_time = "SELECT 1 FROM sms_providers_smslog WHERE deadline_at >= clock_timestamp()"
-    eventually(lambda: not select(stack, in_time), what="the deadline to pass")
+    eventually(lambda: not stack.select(in_time), what="the deadline to pass")
 
 
 def freeze_group(process: Running) -> None:

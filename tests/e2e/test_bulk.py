@@ -11,14 +11,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import requests
 
 from tests import factories
 from tests.gateway import Gateway, accept, hold, refuse
 from tests.gateway.providers.base import UNKNOWN_SENDER
-from tests.stack import Stack, database_url, eventually
+from tests.stack import Stack, eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.e2e]
 
@@ -93,21 +92,14 @@ def change(stack: Stack, job_id: str, verb: str) -> dict[str, Any]:
     return body
 
 
-def select(stack: Stack, statement: str, *values: Any) -> list[dict[str, Any]]:
-    """Ask the stack's database."""
-    with psycopg.connect(database_url(stack.database)) as connection:
-        cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
-        return cursor.execute(statement.encode(), values).fetchall()
-
-
 def job_row(stack: Stack, job_id: str) -> dict[str, Any]:
-    (row,) = select(stack, "SELECT * FROM outbox_bulkjob WHERE id = %s", job_id)
+    (row,) = stack.select("SELECT * FROM outbox_bulkjob WHERE id = %s", job_id)
     return row
 
 
 def messages(stack: Stack, job_id: str) -> list[dict[str, Any]]:
     """Return the queue's rows of a job, in the order of its file."""
-    return select(stack, "SELECT * FROM outbox_message WHERE job_id = %s ORDER BY row_number", job_id)
+    return stack.select("SELECT * FROM outbox_message WHERE job_id = %s ORDER BY row_number", job_id)
 
 
 def begun(stack: Stack, job_id: str) -> set[str]:
@@ -289,7 +281,7 @@ def assert_nothing_begins_after(stack: Stack, gateway: Gateway, job_id: str) -> 
     answered_at = time.time()
     under_way = begun(stack, job_id)
     is_in_hand = "SELECT 1 FROM outbox_message WHERE job_id = %s AND status = 'sending'"
-    eventually(lambda: not select(stack, is_in_hand, job_id), what="the calls under way to end")
+    eventually(lambda: not stack.select(is_in_hand, job_id), what="the calls under way to end")
     wait_until_drains_have_passed(stack, gateway)
 
     assert begun(stack, job_id) == under_way
@@ -356,11 +348,11 @@ def test_once_stop_has_answered_no_call_begins_and_the_rest_is_cancelled(stack: 
 def assert_all_are_back_and_stay(stack: Stack, gateway: Gateway, job_id: str) -> None:
     """Every row of a paused job is pending again, and no worker takes one."""
     is_elsewhere = "SELECT 1 FROM outbox_message WHERE job_id = %s AND status <> 'pending'"
-    eventually(lambda: not select(stack, is_elsewhere, job_id), what="its rows to come back")
+    eventually(lambda: not stack.select(is_elsewhere, job_id), what="its rows to come back")
     calls = len(gateway.journal.entries)
     wait_until_drains_have_passed(stack, gateway)
     assert len(gateway.journal.entries) == calls + 1  # the single message that they have taken
-    assert not select(stack, is_elsewhere, job_id)
+    assert not stack.select(is_elsewhere, job_id)
 
 
 def test_a_refusal_of_the_account_pauses_the_job_and_loses_no_row(stack: Stack, gateway: Gateway):

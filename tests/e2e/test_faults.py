@@ -26,7 +26,7 @@ from outbox.models import Message
 from tests import factories, meddling, services
 from tests.e2e.aftermath import assert_sound, begun_in, fill, leases_have_ended, reap_what_is_left
 from tests.e2e.harm import ACCOUNT, STARTED, locked, wait_for_waiters, wait_until_nobody_is_in_a_transaction
-from tests.e2e.test_bulk import BULK_SEND, csv_of, mobiles, select
+from tests.e2e.test_bulk import BULK_SEND, csv_of, mobiles
 from tests.gateway import Gateway, accept, drop_after, hold, silence
 from tests.stack import FINAL, Blocker, Running, Stack, Template, database_url, eventually
 
@@ -534,7 +534,7 @@ def test_tasks_that_are_delivered_three_times_send_once(
         heard = tripler.count
         eventually(lambda: tripler.count >= heard + 5, what="more wake-ups to come three times")
         assert assert_sound(stack, gateway) == {"sent": 200}
-    (job,) = select(stack, "SELECT total_count FROM outbox_bulkjob WHERE id = %s", reply.json()["job_id"])
+    (job,) = stack.select("SELECT total_count FROM outbox_bulkjob WHERE id = %s", reply.json()["job_id"])
     assert job == {"total_count": 60}
 
 

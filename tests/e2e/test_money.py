@@ -39,7 +39,7 @@ from tests.e2e.harm import (
     wait_until_direct_sends_are_overdue,
     wait_until_nobody_is_in_a_transaction,
 )
-from tests.e2e.test_bulk import assert_counters_are_true, messages, select
+from tests.e2e.test_bulk import assert_counters_are_true, messages
 from tests.gateway import Gateway, accept, hold, refuse
 from tests.stack import ORGANIZATION, Stack, database_url, eventually
 
@@ -434,7 +434,7 @@ def test_a_program_that_runs_out_of_credits_pauses_and_goes_on_after_a_top_up(st
 
     eventually(lambda: look(stack, program_id)["isPaused"], what="the credits to run out")
     in_hand = "SELECT 1 FROM outbox_message WHERE status = 'sending'"
-    eventually(lambda: not select(stack, in_hand), what="the calls under way to end")
+    eventually(lambda: not stack.select(in_hand), what="the calls under way to end")
     body = look(stack, program_id)
     sent = gateway.journal.numbers(accepted_only=False)
     assert len(sent) == len(set(sent))
@@ -451,7 +451,7 @@ def test_a_program_that_runs_out_of_credits_pauses_and_goes_on_after_a_top_up(st
     eventually(lambda: look(stack, program_id)["status"] != "sending", what="the rest to be sent after the resume")
     body = look(stack, program_id)
     assert (body["status"], body["progress"]["sent"], body["progress"]["total"]) == ("completed", 200, 200)
-    assert_counters_are_true(stack, str(select(stack, "SELECT id FROM outbox_bulkjob")[0]["id"]))
+    assert_counters_are_true(stack, str(stack.select("SELECT id FROM outbox_bulkjob")[0]["id"]))
     assert sorted(gateway.journal.numbers(accepted_only=False)) == shop.numbers
     assert books(stack) == Books(ZERO, ZERO, cost)
     charges = [entry for entry in ledger_over_http(stack) if entry["type"] == "sms_charge"]
@@ -471,7 +471,7 @@ CREATE TRIGGER wait_at_row_2500 BEFORE INSERT ON outbox_message FOR EACH ROW
 
 def wait_until_the_job_is_free(stack: Stack) -> None:
     leased = "SELECT 1 FROM outbox_bulkjob WHERE work_expires_at > clock_timestamp()"
-    eventually(lambda: not select(stack, leased), what="the dead writer's lease to end")
+    eventually(lambda: not stack.select(leased), what="the dead writer's lease to end")
 
 
 def test_a_program_whose_writers_are_killed_reaches_each_contact_once(stack: Stack, gateway: Gateway):
@@ -506,7 +506,7 @@ def test_a_program_whose_writers_are_killed_reaches_each_contact_once(stack: Sta
 
     # The third writes the rest, and sends for a while.
     stack.manage("drain_outbox", "--seconds", "1")
-    (job,) = select(stack, "SELECT id FROM outbox_bulkjob")
+    (job,) = stack.select("SELECT id FROM outbox_bulkjob")
     rows = messages(stack, job["id"])
     assert [row["row_number"] for row in rows] == [*range(1, count + 1)]
     assert sorted(row["recipient"] for row in rows) == shop.numbers

@@ -125,6 +125,6 @@ def test_a_worker_that_dies_while_it_signs_in_doubles_nothing_and_loses_nothing(
     stack.worker()
     counts = Counter(row["status"] for row in stack.wait_until_settled(seconds=40).values())
     assert counts.keys() == {"sent", "dispatch_timeout"}
-    assert counts["dispatch_timeout"] <= 8 + 4  # what one worker has at its senders, and marked for them next
+    assert counts["dispatch_timeout"] <= 16  # what one worker has at its senders, and as many marked for them next
     assert len(gateway.journal.numbers()) == counts["sent"]
     assert gateway.journal.duplicates() == []

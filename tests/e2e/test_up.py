@@ -176,14 +176,34 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         run.clean_up()
 
 
-def test_from_nothing_to_a_sent_message_and_again(up, tmp_path):
+def assert_sends(run: Up) -> str:
+    """Send a message, and return its id when it is sent."""
+    message_id = run.send()
+    eventually(lambda: run.status(message_id) == "sent", what="the message to be sent")
+    return message_id
+
+
+def assert_a_second_one_is_refused(run: Up, other: Up) -> None:
+    assert other.wait() == 1
+    assert "already running on" in other.output
+    assert f"(process {run.pid})" in other.output
+    assert requests.get(f"{run.url}/api/v1/ping", timeout=30).ok, "the first one is not disturbed"
+
+
+def assert_a_dead_child_is_started_again(run: Up) -> None:
+    os.kill(run.child("celery -A linkit worker"), signal.SIGKILL)
+    eventually(lambda: "Starting worker again (1 of 3)" in run.output, what="the worker's restart")
+    assert "worker has ended (SIGKILL)" in run.output
+    assert_sends(run)
+
+
+@pytest.mark.timeout(300)
+def test_from_nothing_to_a_sent_message_and_again_after_an_end_and_after_a_crash(up, tmp_path):
+    """One run on an empty folder, then two more on what it has left: a start is what takes long."""
     var = tmp_path / "var"
     first = up().wait_until_ready()
     key, password = first.printed("API key"), first.printed("Password")
-
-    message_id = first.send()
-    eventually(lambda: first.status(message_id) == "sent", what="the message to be sent")
-
+    message_id = assert_sends(first)
     login = {"email": first.printed("E-mail"), "password": password}
     assert requests.post(f"{first.url}/api/v1/auth/login", json=login, timeout=30).status_code == 200
     assert requests.get(first.printed("Console"), timeout=30).status_code == 200
@@ -193,48 +213,26 @@ def test_from_nothing_to_a_sent_message_and_again(up, tmp_path):
     assert (var / "embedded.env").stat().st_mode & 0o777 == 0o600
     assert {each.name for each in (var / "log").iterdir()} == {"beat.log", "valkey.log", "web.log", "worker.log"}
     assert len(first.children) >= 5, "valkey, worker, web with its own worker, beat"
-
+    assert_a_second_one_is_refused(first, up())
+    assert_a_dead_child_is_started_again(first)
     assert first.end(signal.SIGINT) == 0
     assert not (var / "embedded.env").exists()
 
     second = up().wait_until_ready()
     assert (second.printed("API key"), second.printed("Password")) == (key, password)
     assert second.status(message_id) == "sent", "the data is kept"
-    again = second.send()
-    eventually(lambda: second.status(again) == "sent", what="the second message to be sent")
-    assert second.end(signal.SIGTERM) == 0
+    assert_sends(second)
 
-
-def test_two_on_one_folder_are_one_too_many_and_a_dead_child_is_started_again(up):
-    run = up().wait_until_ready()
-    other = up()
-    assert other.wait() == 1
-    assert "already running on" in other.output
-    assert f"(process {run.pid})" in other.output
-    assert requests.get(f"{run.url}/api/v1/ping", timeout=30).ok, "the first one is not disturbed"
-
-    worker = run.child("celery -A linkit worker")
-    os.kill(worker, signal.SIGKILL)
-    eventually(lambda: "Starting worker again (1 of 3)" in run.output, what="the worker's restart")
-    assert "worker has ended (SIGKILL)" in run.output
-    message_id = run.send()
-    eventually(lambda: run.status(message_id) == "sent", what="the message to be sent")
-    assert run.end() == 0
-
-
-def test_a_crash_leaves_no_process_and_its_file_fools_nobody(up, tmp_path):
-    run = up().wait_until_ready()
-    os.kill(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    # A crash leaves no process, and its file fools nobody.
+    os.kill(second.pid, signal.SIGKILL)
+    assert second.wait() == -signal.SIGKILL
     if sys.platform == "linux":  # elsewhere the kernel cannot tell the children
-        run.wait_until_gone(seconds=END_SECONDS)
-    stale = (tmp_path / "var" / "embedded.env").read_text()
-
-    after = up().wait_until_ready()
-    assert (tmp_path / "var" / "embedded.env").read_text() != stale
-    message_id = after.send()
-    eventually(lambda: after.status(message_id) == "sent", what="the message to be sent")
-    assert after.end() == 0
+        second.wait_until_gone(seconds=END_SECONDS)
+    stale = (var / "embedded.env").read_text()
+    third = up().wait_until_ready()
+    assert (var / "embedded.env").read_text() != stale
+    assert_sends(third)
+    assert third.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,10 @@ def test_a_pooler_that_nobody_told_us_of_costs_no_error(caplog: pytest.LogCaptur
     for number in range(3):
         prepared.fetch(ASK, [number])
     assert known()
-    with connection.cursor() as cursor:
-        cursor.execute("DEALLOCATE ALL")  # as if the next transaction were in another session
+    with connection.cursor() as cursor:  # as if the next transaction were in another session
+        cursor.execute("SELECT name FROM pg_prepared_statements")
+        for (name,) in cursor.fetchall():
+            cursor.execute(f'DEALLOCATE "{name}"')
     assert prepared.fetch(ASK, [7]) == [(8,)]
     assert "pooler" in caplog.text
     for number in range(5):
