@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.core.validators import MaxLengthValidator, ProhibitNullCharactersValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from linkit import phone
 from linkit.models import Organization
@@ -17,6 +19,7 @@ from sms_providers import text as sms_text
 
 MAX_SENDER, MAX_IDEMPOTENCY_KEY = 20, 128
 _MAX_META_BYTES, _MAX_META_DEPTH = 8192, 20
+_USUAL_VALIDATORS = (MaxLengthValidator, ProhibitNullCharactersValidator, ProhibitSurrogateCharactersValidator)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and halves of surrogate pairs: no database takes them
 
 
@@ -26,10 +29,14 @@ def _organization(field: serializers.Field[Any, Any, Any, Any]) -> Organization:
 
 
 class QuickCharField(serializers.CharField):
-    """Text with a `max_length`. What DRF's three validators look for, character by character, is found in one look."""
+    """Text with a `max_length`. What DRF's three validators look for, character by character, is found in one look.
+
+    A field with further validators runs them all.
+    """
 
     def run_validators(self, value: Any) -> None:
-        if len(value) > (self.max_length or 0) or _UNSTORABLE.search(value):
+        is_usual = all(isinstance(each, _USUAL_VALIDATORS) for each in self.validators)
+        if not is_usual or len(value) > (self.max_length or 0) or _UNSTORABLE.search(value):
             super().run_validators(value)  # which say what is wrong
 
 
