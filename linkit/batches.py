@@ -1,4 +1,4 @@
-"""Many rows in one statement: what the ORM does row by row, or with a parameter for each value of each row.
+"""Plain SQL, and many rows in one statement: what the ORM does with a parameter for each value of each row.
 
 PostgreSQL gets them as one JSON text, which takes Python and the driver far less time than a parameter for each value;
 SQLite gets VALUES.
@@ -34,11 +34,19 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> tuple[st
             json.dumps(records, default=str, allow_nan=False)
         ]
     holes = f"({', '.join(['%s'] * len(columns))})"
-    values = [_for_sqlite(value) for row in rows for value in row]
+    values = [plain(value) for row in rows for value in row]
     return f"given({', '.join(names)}) AS (VALUES {', '.join([holes] * len(rows))})", values
 
 
-def _for_sqlite(value: Any) -> Any:
+def holes(values: Iterable[object]) -> str:
+    """Return the inside of an `IN (…)` for these values."""
+    return ", ".join("%s" for _ in values) or "NULL"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as this database takes it in plain SQL, whoever executes it."""
+    if connection.vendor == "postgresql":
+        return value
     if isinstance(value, datetime):
         return connection.ops.adapt_datetimefield_value(value)
     if isinstance(value, UUID):

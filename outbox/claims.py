@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -25,7 +24,7 @@ from linkit import batches, clock
 from outbox import routing
 from outbox.bulk import counters
 from outbox.models import Message
-from outbox.turns import Queue, Room, Turns
+from outbox.turns import Queue, Room, Turns, key_of
 from sms_providers import charging, sending
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Outcome, Result
@@ -118,8 +117,7 @@ class Started:
     @property
     def times_refused(self) -> int:
         """How many of them certainly did not send it, before any that may have."""
-        certain = (Outcome.UNAVAILABLE, Outcome.REJECTED)
-        return sum(1 for _ in itertools.takewhile(lambda attempt: attempt.outcome in certain, self.same_app))
+        return sending.times_refused(self.same_app)
 
 
 def _no_limit(queue: Queue) -> int:
@@ -178,7 +176,7 @@ def _in_turn(messages: list[Message]) -> list[Message]:
     places: Counter[uuid.UUID] = Counter()
     ranks = {}
     for message in messages:
-        queue = message.job_id or message.organization_id
+        queue = key_of(message)
         ranks[message.pk] = (message.job_id is not None, places[queue])
         places[queue] += 1
     return sorted(messages, key=lambda each: ranks[each.pk])
@@ -224,15 +222,10 @@ def _mark(batch: Sequence[tuple[Claimed, Route]], now: datetime) -> set[str]:
     jobs = {claimed.message.job_id for claimed, _ in batch} - {None}
     apps = {route.app.pk for _, route in batch if route.app}
     returned = "m.id" if connection.vendor == "postgresql" else "id"  # SQLite's RETURNING knows no alias
-    statement = _MARK.format(given=given, jobs=_holes(jobs), apps=_holes(apps), id=returned)
+    statement = _MARK.format(given=given, jobs=batches.holes(jobs), apps=batches.holes(apps), id=returned)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*values, *(_db(value) for value in (*jobs, now, *apps, now, now, now, now))])
+        cursor.execute(statement, [*values, *map(batches.plain, (*jobs, now, *apps, now, now, now, now))])
         return {row[0] for row in cursor.fetchall()}
-
-
-def _holes(values: Iterable[object]) -> str:
-    """Return the inside of an `IN (…)` for these values."""
-    return ", ".join("%s" for _ in values) or "NULL"
 
 
 def _unmark(claimed: Claimed) -> None:
@@ -242,15 +235,6 @@ def _unmark(claimed: Claimed) -> None:
     Message.objects.filter(pk=message.pk).update(
         started_at=None, app_id=message.app_id, provider_slug=message.provider_slug
     )
-
-
-def _db(value: Any) -> Any:
-    """Return a value as this database takes it in plain SQL."""
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
-        return value.hex
-    return value
 
 
 def _log_for(message: Message) -> SmsLog:
@@ -309,7 +293,7 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
         if changed:
             given, values = batches.table(_FINISHED, changed)
             with connection.cursor() as cursor:
-                cursor.execute(_FINISH.format(given=given), [*values, _db(now)])
+                cursor.execute(_FINISH.format(given=given), [*values, batches.plain(now)])
         sending.finish(endings, now=now)
         moves.write(now=now)
     return counts
@@ -363,7 +347,7 @@ def give_back(claimed: Iterable[Claimed], *, waits: Mapping[str, routing.Wait] |
                 moves.pause(message.job_id, reason=wait.reason, message=why, since=message.claimed_at)
         given, values = batches.table(_GIVEN_BACK, rows)
         with connection.cursor() as cursor:
-            cursor.execute(_GIVE_BACK.format(given=given), [*values, _db(now)])
+            cursor.execute(_GIVE_BACK.format(given=given), [*values, batches.plain(now)])
         moves.write(now=now)
 
 
@@ -381,9 +365,7 @@ def give_up(claimed: Claimed, *, reason: str, message: str) -> None:
         )
         if ended:
             sending.close_unsent([claimed.message.pk], reason=reason, message=message)
-            moves = counters.Moves()
-            moves.note(claimed.message.job_id, before=Status.PENDING, after=Status.FAILED)
-            moves.write(now=now)
+            counters.note(claimed.message.job_id, before=Status.PENDING, after=Status.FAILED, now=now)
 
 
 def _held(claimed: Claimed) -> QuerySet[Message]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import redis
 from django.conf import settings
@@ -22,7 +23,7 @@ from linkit import clock, faults
 from outbox import claims, routing
 from outbox.claims import Claimed, Started
 from outbox.hand import NO_PERMITS_PAUSE, Hand, Ready
-from outbox.turns import Turns
+from outbox.turns import Turns, key_of
 from sms_providers import circuits, pacing
 from sms_providers.results import Fault, Result, unavailable, unknown
 from sms_providers.sending import Route, sms_for
@@ -36,7 +37,6 @@ _BATCH_WAIT = 0.015  # seconds after the first result in which others join it: a
 _PROBE_PAUSE = 1.0  # seconds that the others wait while one message tries a half-open circuit
 # Seconds, of winding down, in which calls still begin: with that and the limit of a call a task ends within a minute.
 _LAST_STARTS = 3.0
-_PERMIT_PATIENCE = 2.0  # seconds that a sender waits for another permit when it was too late for the first
 _BARRED = 5.0  # seconds, at most, before rows of a job are claimed again whose app's circuit is open
 # Seconds; a database restart takes minutes at most. With DRAIN_WINDOW and a call it stays below the broker's
 # visibility_timeout, after which it would hand the same wake-up to another worker (which does no harm).
@@ -86,7 +86,7 @@ class Drain:
                 self._collect()
                 is_sure = False
             elif found or not is_sure:
-                self._turns.look_anew()  # what came since the last look has no other wake-up
+                self._turns = Turns()  # without hints: what came since the last look has no other wake-up
                 self._next_claim = 0.0
                 is_sure = not found
             else:
@@ -133,12 +133,12 @@ class Drain:
                 self._hand.barred_apps[app_id] = time.monotonic() + min(seconds, _BARRED)
             else:
                 half_open.add(app_id)
-        sendable = set()
+        sendable: set[UUID] = set()  # queues
         for item in claimed:
             message = item.message
             match self._choose(item, now, shut, half_open):
                 case Route() as route:
-                    sendable.add(message.organization_id)
+                    sendable.add(key_of(message))
                     app = route.app
                     rate = pacing.rate_of(app.max_per_second, lowered.get(app.pk)) if app else None
                     if not self._hand.add(item, route, per_second=rate):
@@ -153,8 +153,8 @@ class Drain:
             claims.give_back(returned, waits=waits)
             self.tally["waiting"] += len(returned)
         for item in returned:
-            if shut and item.message.organization_id not in sendable:
-                self._hand.bar(item.message.organization_id, seconds=_PROBE_PAUSE)
+            if shut and (key := key_of(item.message)) not in sendable:
+                self._hand.bar(key, seconds=_PROBE_PAUSE)
 
     def _choose(
         self, item: Claimed, now: datetime, shut: dict[int, datetime], half_open: set[int]
@@ -257,7 +257,7 @@ class Drain:
             if time.monotonic() <= moment + pacing.LATE:
                 return None
             try:
-                permits = pacing.reserve(app.pk, per_second=ready.per_second, count=1, ahead=_PERMIT_PATIENCE)
+                permits = pacing.reserve(app.pk, per_second=ready.per_second, count=1, ahead=pacing.PATIENCE)
             except redis.RedisError:
                 permits = pacing.Permits([], 0.0)
             if not permits.moments:

@@ -120,7 +120,8 @@ def known(owner: Owner, keys: Sequence[str]) -> dict[str, Known]:
     """Return the messages that have these keys, by key."""
     if not keys:
         return {}
-    statement, parameters = _KNOWN.format(keys=_holes(keys)), _plain([owner.organization_id, owner.is_test, *keys])
+    statement = _KNOWN.format(keys=batches.holes(keys))
+    parameters = [*map(batches.plain, [owner.organization_id, owner.is_test, *keys])]
     return {key: Known(*row) for key, *row in _fetch(statement, parameters, is_one=len(keys) == 1)}
 
 
@@ -139,7 +140,7 @@ def _insert(owner: Owner, entries: Sequence[Entry], sender: Sender) -> list[str]
         kinds = {name: _GIVEN.get(name, "timestamptz") for name in rows[0]}
         given, parameters = batches.table(kinds, [list(row.values()) for row in rows])
         statement = _INSERT.format(given=f"WITH {given}", rows="given,", **parts)
-    parameters += _plain([*map(of_all.__getitem__, names), *wanted])
+    parameters += map(batches.plain, [*map(of_all.__getitem__, names), *wanted])
     return [pk for (pk,) in _fetch(statement, parameters, is_one=is_one)]
 
 
@@ -223,22 +224,7 @@ def _source(sender: Sender, owner: Owner) -> tuple[str, list[Any]]:
     slugs = [slug for slug in catalogue.adapters() if slug != SANDBOX]
     if _is_postgresql():  # which takes longer over a list of values than over one array
         return _ANY_APP.format(among="= ANY(%s::text[])"), [owner.organization_id, f"{{{','.join(slugs)}}}"]
-    return _ANY_APP.format(among=f"IN ({_holes(slugs)})"), [owner.organization_id, *slugs]
-
-
-def _holes(values: Sequence[object]) -> str:
-    return ", ".join(["%s"] * len(values)) or "NULL"
-
-
-def _plain(values: list[Any]) -> list[Any]:
-    """Return values as this database takes them in plain SQL."""
-    return values if _is_postgresql() else [_for_sqlite(value) for value in values]
-
-
-def _for_sqlite(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return value.hex if isinstance(value, UUID) else value
+    return _ANY_APP.format(among=f"IN ({batches.holes(slugs)})"), [owner.organization_id, *slugs]
 
 
 @functools.cache

@@ -16,9 +16,8 @@ import redis
 from django.conf import settings
 
 from outbox.claims import Claimed
-from outbox.turns import Queue
+from outbox.turns import Queue, key_of
 from sms_providers import pacing
-from sms_providers.admission import PATIENCE
 from sms_providers.sending import Route
 
 logger = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ class Hand:
 
     def add(self, claimed: Claimed, route: Route, *, per_second: float | None) -> bool:
         """Take a message in hand. Returns False when its installation could not send it soon enough."""
-        key = _queue_of(claimed)
+        key = key_of(claimed.message)
         if per_second is None or route.app is None:
             if not self._held[key]:
                 self._quota.pop(key, None)
@@ -149,13 +148,13 @@ class Hand:
         try:
             # Direct sends look further ahead. When they have taken every permit for a while, so does one of ours.
             is_starved = line.empty_since is not None and line.empty_since < time.monotonic() - _STARVED
-            more = {"count": 1, "ahead": PATIENCE} if is_starved else {"count": count}
+            more = {"count": 1, "ahead": pacing.PATIENCE} if is_starved else {"count": count}
             permits = pacing.reserve(app_id, per_second=line.per_second, **more)
         except redis.RedisError as error:
             logger.warning("Messages of app %s wait, Redis gives no permits: %s", app_id, type(error).__name__)
             while line:
                 self._stranded.append(claimed := self._popped(line)[0])
-                self.bar(_queue_of(claimed), seconds=NO_PERMITS_PAUSE)
+                self.bar(key_of(claimed.message), seconds=NO_PERMITS_PAUSE)
             return []
         now = time.monotonic()
         line.ask_at = now + permits.wait
@@ -198,8 +197,4 @@ class Hand:
 
     def _let_go(self, claimed: list[Claimed]) -> None:
         for each in claimed:
-            self._held[_queue_of(each)] -= 1
-
-
-def _queue_of(claimed: Claimed) -> uuid.UUID:
-    return claimed.message.job_id or claimed.message.organization_id
+            self._held[key_of(each.message)] -= 1

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
@@ -18,8 +17,8 @@ from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization, Token, User
 from outbox import entries, routing, tasks
-from outbox.bulk import counters
-from outbox.bulk.models import BulkJob, JobStatus
+from outbox.bulk import counters, jobs
+from outbox.bulk.models import JobStatus
 from outbox.entries import Entry, Known, Owner, Sender
 from outbox.models import Message
 from sms_providers import schedule
@@ -318,24 +317,14 @@ def cancel(*, message: Message) -> None:
     with transaction.atomic():
         # The job first, as everybody does who moves many of its messages. Locked, and not joined to the update below:
         # PostgreSQL looks again at the row it updates, after it has waited for it, but not at what was joined to it.
-        job_status = _locked_status(message.job_id)
+        job = jobs.lock(message.job_id)
         now = clock.now()
         pending = Message.objects.filter(pk=message.pk, status=Status.PENDING)
         # While the failed messages of a job are queued again, one that fails now would be too.
-        if job_status == JobStatus.RETRYING and pending.exists():
+        if job and job.status == JobStatus.RETRYING and pending.exists():
             raise Conflict("Its job is just being queued again; cancel it in a moment.", reason="wrong_state")
         if not pending.update(status=Status.FAILED, reason="cancelled", error_message=said, updated_at=now):
             current = Message.objects.filter(pk=message.pk).values_list("status", flat=True).first()
             raise Conflict(f"Only a pending message can be cancelled; this one is '{current}'.", reason="not_pending")
         close_unsent([message.pk], reason="cancelled", message=said)
-        moves = counters.Moves()
-        moves.note(message.job_id, before=Status.PENDING, after=Status.FAILED)
-        moves.write(now=now)
-
-
-def _locked_status(job_id: UUID | None) -> str | None:
-    """Return the status of a job, locked in the caller's transaction."""
-    if job_id is None:
-        return None
-    jobs = BulkJob.objects.filter(pk=job_id).select_for_update(no_key=True)
-    return jobs.values_list("status", flat=True).first()
+        counters.note(message.job_id, before=Status.PENDING, after=Status.FAILED, now=now)

@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from linkit import clock
 from linkit.errors import Conflict
-from outbox.bulk import counters
+from outbox.bulk import counters, jobs
 from outbox.bulk.models import ENDED, BulkJob, JobStatus
 from outbox.models import Message
 from sms_providers import catalogue, sending
@@ -34,7 +34,7 @@ def requeue(message: Message) -> None:
     """
     with transaction.atomic():
         # The job first, as those who queue all its failed messages again do.
-        job = _locked(message)
+        job = jobs.lock(message.job_id)
         now = clock.now()
         if not Message.objects.filter(pk=message.pk, status=Status.FAILED).update(**_waiting(message, now)):
             raise Conflict(_why_not(message, "failed"), reason="wrong_state")
@@ -62,7 +62,7 @@ def settle(message: Message, *, was_sent: bool) -> None:
         if (log := SmsLog.objects.select_for_update().filter(queued_id=message.pk).first()) is not None:
             logs.record_waiting(log, now=now)
         # Last, as late answers do: they have locked the message, and then the job.
-        _let_go_on(message, _locked(message), before=Status.DISPATCH_TIMEOUT, now=now)
+        _let_go_on(message, jobs.lock(message.job_id), before=Status.DISPATCH_TIMEOUT, now=now)
 
 
 def settle_by_answer(message_id: str, attempt_id: int, result: Result) -> bool:
@@ -84,7 +84,7 @@ def settle_by_answer(message_id: str, attempt_id: int, result: Result) -> bool:
             return False
         logs.record_answer(latest, result, now=now)
         job_id = Message.objects.values_list("job", flat=True).get(pk=message_id)
-        _count(job_id, before=Status.DISPATCH_TIMEOUT, after=after, now=now)
+        counters.note(job_id, before=Status.DISPATCH_TIMEOUT, after=after, now=now)
     return True
 
 
@@ -115,7 +115,7 @@ def _settle_as_sent(message: Message, changed: int, now: datetime) -> None:
         raise Conflict(_why_not(message, "of unknown outcome"), reason="wrong_state")
     if (log := SmsLog.objects.select_for_update().filter(queued_id=message.pk).first()) is not None:
         logs.record_sent(log, now=now)
-    _count(message.job_id, before=Status.DISPATCH_TIMEOUT, after=Status.SENT, now=now)
+    counters.note(message.job_id, before=Status.DISPATCH_TIMEOUT, after=Status.SENT, now=now)
 
 
 def _waiting(message: Message, now: datetime) -> dict[str, Any]:
@@ -146,12 +146,6 @@ def _why_not(message: Message, wanted: str) -> str:
 # --- its job, and its app ---------------------------------------------------------------------------------------
 
 
-def _locked(message: Message) -> BulkJob | None:
-    """Return its job, locked in the caller's transaction."""
-    jobs = BulkJob.objects.defer("report").select_for_update(no_key=True)
-    return jobs.filter(pk=message.job_id).first() if message.job_id else None
-
-
 def _let_go_on(message: Message, job: BulkJob | None, *, before: Status, now: datetime) -> None:
     """Count a message that waits again, and open its job if that is over. Raises `Conflict` if it could not be sent."""
     if job is None:
@@ -172,13 +166,7 @@ def _let_go_on(message: Message, job: BulkJob | None, *, before: Status, now: da
         BulkJob.objects.filter(pk=job.pk).update(
             expires_at=max(job.expires_at or fresh, fresh), run_started_at=now, run_base=job.ended_count - 1
         )
-    _count(job.pk, before=before, after=Status.PENDING, now=now)  # opens it again
-
-
-def _count(job_id: Any, *, before: Status, after: Status, now: datetime) -> None:
-    moves = counters.Moves()
-    moves.note(job_id, before=before, after=after)
-    moves.write(now=now)
+    counters.note(job.pk, before=before, after=Status.PENDING, now=now)  # opens it again
 
 
 def _refuse_without_app(app_id: int | None) -> None:

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q
 
+from linkit import batches
 from outbox.bulk.models import BulkJob, JobStatus
 from outbox.models import Message
 
@@ -79,6 +80,11 @@ class Queue:
     is_job: bool = False
 
 
+def key_of(message: Message) -> uuid.UUID:
+    """Return the key of the queue that a message stands in."""
+    return message.job_id or message.organization_id
+
+
 Room = Callable[[Queue], int]  # how many messages of a queue may be taken now
 
 
@@ -111,10 +117,6 @@ class Turns:
         self._dry: dict[uuid.UUID, float] = {}
         self._next_walk = self._next_jobs = self._next_head = 0.0
 
-    def look_anew(self) -> None:
-        """Forget every hint: the next claim sees all there is."""
-        self.__init__()  # type: ignore[misc]
-
     def take(self, *, limit: int, token: uuid.UUID, now: datetime, room: Room) -> list[Message]:
         """Lease up to `limit` due messages under `token`, in the order of the turns."""
         if time.monotonic() >= self._next_head:
@@ -146,7 +148,7 @@ class Turns:
             if not wanted:
                 break
             messages = claim.take(lane, wanted)
-            came = Counter(message.job_id or message.organization_id for message in messages)
+            came = Counter(map(key_of, messages))
             for queue, count in wanted.items():
                 self._turn += 1
                 self._served[queue.key] = self._served[queue.organization_id] = self._turn
@@ -168,7 +170,7 @@ class Turns:
         began = time.monotonic()
         if began >= self._next_walk:
             with connection.cursor() as cursor:
-                cursor.execute(_WALK, [_db(now)])
+                cursor.execute(_WALK, [batches.plain(now)])
                 self._waiting = {_uuid(row[0]) for row in cursor.fetchall()}
             ended = time.monotonic()
             self._next_walk = ended + (ended - began) / _WALK_SHARE
@@ -213,9 +215,9 @@ class _Claim:
             values += [queue.key, *([] if queue.is_job else [self.now]), self.now, *(floor or ()), count]
         statement = _TAKE.format(queues=" UNION ALL ".join(queues), columns=_columns())
         values += [self.token, self.now, self.now + settings.OUTBOX_LEASE, self.now]
-        messages = list(Message.objects.raw(statement, [_db(value) for value in values]))
+        messages = list(Message.objects.raw(statement, [batches.plain(value) for value in values]))
         for message in messages:
-            key, position = message.job_id or message.organization_id, lane.position(message)
+            key, position = key_of(message), lane.position(message)
             self.floors[key] = max(self.floors.get(key, position), position)
         return messages
 
@@ -231,15 +233,6 @@ _COLUMNS = (
 def _columns() -> str:
     prefix = "m." if connection.vendor == "postgresql" else ""  # SQLite's RETURNING knows no alias
     return ", ".join(f"{prefix}{name}" for name in _COLUMNS)
-
-
-def _db(value: Any) -> Any:
-    """Return a value as this database takes it in plain SQL."""
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
-        return value.hex
-    return value
 
 
 def _uuid(value: Any) -> uuid.UUID:

@@ -11,8 +11,6 @@ from sms_providers import catalogue, circuits, pacing
 from sms_providers.models import OrganizationApp
 from sms_providers.results import Fault, Result, rejected, unavailable
 
-PATIENCE = 2.0  # seconds that somebody waits for a permit
-
 
 def wait(app: OrganizationApp | None) -> Result | None:
     """Wait for the permit of one message, for a moment at most. Returns why it may not be sent now, or None."""
@@ -28,9 +26,9 @@ def wait(app: OrganizationApp | None) -> Result | None:
     if rate is None:
         return None
     try:
-        permits = pacing.reserve(app.pk, per_second=rate, count=1, ahead=PATIENCE)
+        permits = pacing.reserve(app.pk, per_second=rate, count=1, ahead=pacing.PATIENCE)
     except redis.RedisError:
-        permits = pacing.Permits([], PATIENCE)
+        permits = pacing.Permits([], pacing.PATIENCE)
     if not permits.moments:
         said = f"{name} takes {rate:g} messages a second, and so many are waiting already. Nothing was sent."
         return rejected(Fault.THROTTLED, said, reason="app_rate_reached", retry_after=timedelta(seconds=permits.wait))

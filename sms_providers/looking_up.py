@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -76,16 +75,7 @@ def take(log: SmsLog, *, now: datetime) -> Question | None:
     if not attempts or attempts[-1].outcome != Outcome.UNKNOWN:
         return None
     of_app = [attempt for attempt in attempts if attempt.app_id == log.app_id]
-    return Question(log, attempts[-1], sending.sms_for(log, times_refused=times_refused(of_app)))
-
-
-def times_refused(tries: Sequence[Attempt]) -> int:
-    """Return how many tries through one app certainly did not send it, before the first that may have.
-
-    With it a provider is given the reference of the first that may have arrived, and no later one.
-    """
-    certain = (Outcome.UNAVAILABLE, Outcome.REJECTED)
-    return sum(1 for _ in itertools.takewhile(lambda attempt: attempt.outcome in certain, tries))
+    return Question(log, attempts[-1], sending.sms_for(log, times_refused=sending.times_refused(of_app)))
 
 
 def _waiting(now: datetime) -> QuerySet[SmsLog]:

@@ -7,6 +7,7 @@ called. The outbox calls them for its batches, `send_now` for a single direct se
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import time
@@ -39,6 +40,11 @@ _WRITE_TRIES, _WRITE_PAUSE = 3, 0.5  # seconds; the caller of a direct send is w
 _NOT_SENT = (Outcome.REJECTED, Outcome.UNAVAILABLE)
 _RETRY_SOON = {"Retry-After": "2"}
 
+# A log row whose message waits again, as if it were new.
+WAITS_AGAIN: dict[str, Any] = {
+    "status": Status.PENDING, "outcome": "", "reason": "", "error_message": "",
+    "look_up_count": 0, "looked_up_at": None,
+}  # fmt: skip
 FINAL_STATUS = {
     Outcome.ACCEPTED: Status.SENT,
     Outcome.REJECTED: Status.FAILED,
@@ -160,6 +166,14 @@ def sms_for(log: SmsLog, *, send_at: datetime | None = None, times_refused: int 
     )
 
 
+def times_refused(tries: Sequence[Attempt]) -> int:
+    """Return how many tries through one app certainly did not send it, before the first that may have.
+
+    With it a provider is given the reference of the first that may have arrived, and no later one.
+    """
+    return sum(1 for _ in itertools.takewhile(lambda attempt: attempt.outcome in _NOT_SENT, tries))
+
+
 def close(attempt: Attempt, result: Result, *, now: datetime, retry_at: datetime | None = None) -> None:
     """Note on `attempt` how it ended, unsaved. `retry_at`: when the same app may be tried again."""
     attempt.outcome, attempt.fault = result.outcome, result.fault.value if result.fault else ""
@@ -225,15 +239,7 @@ def close_unsent(message_ids: Sequence[str], *, reason: str, message: str) -> No
 
 def reopen(message_ids: Sequence[str], *, now: datetime) -> None:
     """Make the failed log rows of messages that are queued again wait with them, in the caller's transaction."""
-    SmsLog.objects.filter(queued_id__in=message_ids, status=Status.FAILED).update(
-        status=Status.PENDING,
-        outcome="",
-        reason="",
-        error_message="",
-        look_up_count=0,
-        looked_up_at=None,
-        updated_at=now,
-    )
+    SmsLog.objects.filter(queued_id__in=message_ids, status=Status.FAILED).update(**WAITS_AGAIN, updated_at=now)
 
 
 def digest(**parts: Any) -> str:

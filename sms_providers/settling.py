@@ -92,16 +92,7 @@ def record_sent(log: SmsLog, *, now: datetime) -> None:
 
 def record_waiting(log: SmsLog, *, now: datetime) -> None:
     """Note on the log that it is to be sent again, and give its credits back: the next start mark holds them anew."""
-    _write(
-        log,
-        now=now,
-        status=Status.PENDING,
-        outcome="",
-        reason="",
-        error_message="",
-        look_up_count=0,
-        looked_up_at=None,
-    )
+    _write(log, now=now, **sending.WAITS_AGAIN)
     charging.settle(unsent=[log])
 
 

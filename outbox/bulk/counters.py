@@ -55,6 +55,13 @@ class Moves:
                 )
 
 
+def note(job_id: UUID | None, *, before: str, after: str, now: datetime) -> None:
+    """Write that one message of this job went from one status to another, in the caller's transaction."""
+    moves = Moves()
+    moves.note(job_id, before=before, after=after)
+    moves.write(now=now)
+
+
 _ALL_ENDED = Q(total_count=F("sent_count") + F("failed_count") + F("unknown_count"))
 _END = Case(
     When(status__in=[JobStatus.STOPPING, JobStatus.STOPPED], then=Value(JobStatus.STOPPED)),

@@ -154,6 +154,13 @@ def retry_failed(job: BulkJob) -> None:
         )
 
 
+def lock(job_id: UUID | None) -> BulkJob | None:
+    """Return a job as it is, locked in the caller's transaction; None for a message that is of none."""
+    if job_id is None:
+        return None
+    return BulkJob.objects.defer("report").select_for_update(no_key=True).filter(pk=job_id).first()
+
+
 def _locked(job: BulkJob, allowed: Collection[str], otherwise: str) -> BulkJob:
     """Return the job as it is, locked in the caller's transaction. Raises `Conflict` unless its state is `allowed`."""
     current = BulkJob.objects.select_for_update(no_key=True).get(pk=job.pk)

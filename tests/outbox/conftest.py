@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from billing import ledger
 from linkit.models import Organization
 from outbox import services
 from outbox.models import Message
@@ -75,6 +76,21 @@ def first(organization: Organization, script: Script) -> OrganizationApp:
 @pytest.fixture
 def second(organization: Organization, script: Script) -> OrganizationApp:
     return OrganizationApp.objects.create(organization=organization, slug="second-sms", priority=2)
+
+
+@pytest.fixture
+def metered(first: OrganizationApp, organization: Organization) -> OrganizationApp:
+    """`first-sms` as the platform's own account, and ten credits to pay with."""
+    first.is_metered = True
+    first.save()
+    factories.top_up(organization, "10")
+    return first
+
+
+def figures(organization: Organization) -> tuple[Any, ...]:
+    """Return the balance and what is held of it."""
+    account = ledger.balance_of(organization)
+    return account.balance, account.held
 
 
 @pytest.fixture

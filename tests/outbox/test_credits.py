@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -25,24 +24,10 @@ from sms_providers.models import OrganizationApp, SmsLog, Status
 from sms_providers.results import Fault, rejected, unavailable, unknown
 from sms_providers.sending import Route
 from tests import factories
-from tests.outbox.conftest import Script
+from tests.outbox.conftest import Script, figures
 
 Queue = Callable[..., Message]
 RATE = Decimal("1.887")
-
-
-@pytest.fixture
-def metered(first: OrganizationApp, organization: Organization) -> OrganizationApp:
-    first.is_metered = True
-    first.save()
-    factories.top_up(organization, "10")
-    return first
-
-
-def figures(organization: Organization) -> tuple[Any, ...]:
-    """Return the balance and what is held of it."""
-    account = ledger.balance_of(organization)
-    return account.balance, account.held
 
 
 def drain_twice() -> None:

@@ -116,7 +116,7 @@ def test_a_permit_that_is_long_past_is_given_up_for_another(
     monkeypatch.setattr(pacing, "reserve", noted)
     queue()
     Drain().run()
-    assert asked == [pacing.AHEAD, dispatch._PERMIT_PATIENCE]
+    assert asked == [pacing.AHEAD, pacing.PATIENCE]
     assert statuses() == {"sent": 1}
 
 

@@ -29,9 +29,8 @@ from sms_providers import installing
 from sms_providers.models import Attempt, OrganizationApp, SmsLog, Status
 from sms_providers.results import Fault, Outcome, Result, accepted, rejected, unavailable, unknown
 from sms_providers.settling import WAS_FOUND, WAS_SENT, in_words
-from tests import factories
 from tests.outbox.bulk.conftest import at_once, job, rows, upload, work_on_jobs
-from tests.outbox.conftest import Script
+from tests.outbox.conftest import Script, figures
 from tests.outbox.test_claims import start
 
 __all__ = ["at_once", "job", "upload"]  # fixtures
@@ -302,19 +301,6 @@ def test_what_was_settled_or_sent_again_meanwhile_is_left_alone(unknown_one: Mes
 
 
 # --- credits ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def metered(first: OrganizationApp, organization: Organization) -> OrganizationApp:
-    first.is_metered = True
-    first.save()
-    factories.top_up(organization, "10")
-    return first
-
-
-def figures(organization: Organization) -> tuple[Any, ...]:
-    account = ledger.balance_of(organization)
-    return account.balance, account.held
 
 
 def test_money_follows(queue: Queue, metered: OrganizationApp, organization: Organization, script: Script) -> None:
