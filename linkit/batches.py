@@ -7,8 +7,7 @@ SQLite gets VALUES.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -56,22 +55,37 @@ def plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
+def uuid_of(value: Any) -> UUID | None:
+    """Return a UUID from what plain SQL gives, which on SQLite is a text."""
+    return value if value is None or isinstance(value, UUID) else UUID(value)
+
+
 M = TypeVar("M", bound=Model)
 
 
-@contextmanager
-def pipelined() -> Iterator[None]:
-    """Send the statements of this block one after the other without waiting for each answer, on PostgreSQL.
+Statement = tuple[str, Sequence[Any]]  # plain SQL and its parameters
 
-    Whoever fetches waits. What a statement that is not fetched from says, such as how many rows it changed, cannot be
-    asked; its error is raised by a later one, or by the end of the block.
+
+def execute(*statements: Statement) -> list[list[tuple[Any, ...]]]:
+    """Execute statements in this order, on PostgreSQL in one round trip. Returns the rows of each.
+
+    Each round trip costs a busy process its turn at the interpreter's lock, which takes longer than most statements.
     """
-    if connection.vendor != "postgresql":
-        yield
-        return
-    connection.ensure_connection()
-    with connection.wrap_database_errors, connection.connection.pipeline():
-        yield
+    if connection.vendor == "postgresql":
+        # Values stand in the text that is sent, as Django's cursors have it: so it may be several statements.
+        statements = (("; ".join(sql for sql, _ in statements), [each for _, values in statements for each in values]),)
+    found = []
+    with connection.cursor() as cursor:
+        for sql, parameters in statements:
+            cursor.execute(sql, parameters)
+            found.append(_rows(cursor))
+            while connection.vendor == "postgresql" and cursor.nextset():
+                found.append(_rows(cursor))
+    return found
+
+
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
+    return list(cursor.fetchall()) if cursor.description else []
 
 
 def build(model: type[M], values: Mapping[str, Any]) -> M:
@@ -89,13 +103,11 @@ def _blank(model: type[Model]) -> tuple[list[str], list[Callable[[], Any]]]:
     return [field.attname for field in fields], [field.get_default for field in fields]
 
 
-def insert(rows: Sequence[Model], *, matched_by: str = "") -> None:
-    """Insert rows of one model. Plain: a clash raises.
+def inserting(rows: Sequence[Model], *, returning: Sequence[str] = ()) -> Statement:
+    """Return the statement that inserts rows of one model, of which there must be one. Plain: a clash raises.
 
-    A key that the database gives out is set on those rows; `matched_by` names a field that tells them apart.
+    It returns these fields of each, in any order. A key that the database gives out is not set.
     """
-    if not rows:
-        return
     meta = type(rows[0])._meta
     fields = [
         field
@@ -105,34 +117,25 @@ def insert(rows: Sequence[Model], *, matched_by: str = "") -> None:
     fields = [field for field in fields if any(getattr(row, field.attname) is not None for row in rows)]
     given, values = _given(fields, rows)
     names = ", ".join(f'"{field.column}"' for field in fields)
-    statement = f'WITH {given} INSERT INTO "{meta.db_table}" ({names}) SELECT {names} FROM given'
-    with connection.cursor() as cursor:
-        if matched_by:
-            by: Any = meta.get_field(matched_by)
-            cursor.execute(f'{statement} RETURNING "{by.column}", "{meta.pk.column}"', values)
-            keys = {str(other).replace("-", ""): key for other, key in cursor.fetchall()}
-            for row in rows:
-                row.pk = keys[str(getattr(row, by.attname)).replace("-", "")]  # SQLite has UUIDs without hyphens
-        else:
-            cursor.execute(statement, values)
+    wanted = ", ".join(f'"{meta.get_field(name).column}"' for name in returning)  # type: ignore[union-attr]
+    end = f" RETURNING {wanted}" if wanted else ""
+    return f'WITH {given} INSERT INTO "{meta.db_table}" ({names}) SELECT {names} FROM given{end}', values
+
+
+def note_inserted(rows: Sequence[Model]) -> None:
+    """Note on rows that they are in the database now."""
     for row in rows:
         row._state.adding, row._state.db = False, connection.alias
 
 
-def update(rows: Sequence[Model], fields: Iterable[str]) -> None:
-    """Write these fields of rows of one model, by primary key."""
-    if not rows:
-        return
+def updating(rows: Sequence[Model], fields: Iterable[str]) -> Statement:
+    """Return the statement that writes these fields of rows of one model, of which there must be one, by their key."""
     meta = type(rows[0])._meta
     changed: list[Any] = [meta.get_field(name) for name in fields]
     given, values = _given([meta.pk, *changed], rows)
     sets = ", ".join(f'"{field.column}" = given."{field.column}"' for field in changed)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'WITH {given} UPDATE "{meta.db_table}" SET {sets} FROM given'
-            f' WHERE "{meta.db_table}"."{meta.pk.column}" = given."{meta.pk.column}"',
-            values,
-        )
+    key = f'"{meta.db_table}"."{meta.pk.column}" = given."{meta.pk.column}"'
+    return f'WITH {given} UPDATE "{meta.db_table}" SET {sets} FROM given WHERE {key}', values
 
 
 def _given(fields: Sequence[Any], rows: Sequence[Model]) -> tuple[str, list[Any]]:

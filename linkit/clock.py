@@ -1,9 +1,12 @@
 """The database's clock: one clock for all workers, however wrong their own are."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
+
+from linkit import batches
 
 
 def now() -> datetime:
@@ -11,9 +14,13 @@ def now() -> datetime:
 
     SQLite has no server: its clock is that of this machine.
     """
+    return now_after()[0]
+
+
+def now_after(*statements: batches.Statement) -> tuple[datetime, list[list[tuple[Any, ...]]]]:
+    """Return the time when these statements had been executed, and the rows of each, in one round trip."""
     if connection.vendor != "postgresql":
-        return timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (moment,) = cursor.fetchone()
-    return moment.astimezone(UTC)
+        found = batches.execute(*statements)
+        return timezone.now(), found
+    *found, [(moment,)] = batches.execute(*statements, ("SELECT clock_timestamp()", []))
+    return moment.astimezone(UTC), found

@@ -32,6 +32,7 @@ from sms_providers.sending import Ending, Route
 
 # What keeps all rows of a job from being sent, and what to do about it.
 _PAUSING = {"no_app": "See to the app, then resume.", "insufficient_credits": "Top up, then resume."}
+_APPS_EVERY = 1.0  # seconds that a look at the installed apps is good for
 _UNPAID_PAUSE = timedelta(seconds=1)  # before a message is looked at again whose hold was refused
 # Columns of what is written at once, with PostgreSQL's types.
 _TEXT, _TIME = "text", "timestamptz"
@@ -44,23 +45,29 @@ _GIVEN_BACK = {"id": _TEXT, "claim_token": "uuid", "due_at": _TIME, "reason": _T
 # chosen.
 _MARK = """
 WITH {given},
+clock AS MATERIALIZED (SELECT {now} AS now),
 running AS MATERIALIZED (
-    SELECT id FROM outbox_bulkjob WHERE id IN ({jobs}) AND status = 'running' AND expires_at > %s
+    SELECT id FROM outbox_bulkjob WHERE id IN ({jobs}) AND status = 'running' AND expires_at > (SELECT now FROM clock)
 ),
 usable AS MATERIALIZED (
     SELECT id, updated_at FROM sms_providers_organizationapp
     WHERE id IN ({apps}) AND is_enabled AND uninstalled_at IS NULL
 )
 UPDATE outbox_message AS m
-SET started_at = %s, updated_at = %s, app_id = given.app_id, provider_slug = given.provider_slug
-FROM given
+SET started_at = clock.now, updated_at = clock.now, app_id = given.app_id, provider_slug = given.provider_slug
+FROM given, clock
 WHERE m.id = given.id AND m.claim_token = given.claim_token AND m.status = 'sending' AND m.started_at IS NULL
-AND m.lease_expires_at > %s
-AND (m.expires_at > %s OR m.job_id IN (SELECT id FROM running))
+AND m.lease_expires_at > clock.now
+AND (m.expires_at > clock.now OR m.job_id IN (SELECT id FROM running))
 AND (given.app_id IS NULL OR EXISTS (
     SELECT 1 FROM usable WHERE usable.id = given.app_id AND usable.updated_at = given.app_updated_at
 ))
-RETURNING {id}
+RETURNING {returned}
+"""
+# Those that are still their claim's and not settled.
+_STILL_OURS = """
+SELECT id, claim_token, status FROM outbox_message
+WHERE id IN ({ids}) AND status IN ('sending', 'dispatch_timeout') ORDER BY id {lock}
 """
 # An unknown one keeps its claim's token: a late answer of the same attempt may still settle it.
 _FINISH = """
@@ -100,6 +107,12 @@ class Claimed:
     credits: Credits = Credits.AVAILABLE
     is_refused: bool = False
 
+    @property
+    def since(self) -> datetime:
+        """When it was claimed, by the database's clock."""
+        assert self.message.claimed_at is not None
+        return self.message.claimed_at
+
 
 @dataclass
 class Started:
@@ -124,10 +137,48 @@ def _no_limit(queue: Queue) -> int:
     return settings.OUTBOX_SENDERS * 100
 
 
-def claim(*, limit: int, turns: Turns | None = None, room: Room = _no_limit) -> list[Claimed]:
+class Installed:
+    """The installed apps of organizations, remembered for a moment: the start mark asks whether each is as it was."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Look anew: something has changed."""
+        self._good_until = time.monotonic() + _APPS_EVERY
+        self._of: dict[uuid.UUID, list[OrganizationApp]] = {}
+        self._by_pk: dict[int, OrganizationApp | None] = {}
+
+    def look(self, messages: Iterable[Message]) -> None:
+        """Find the apps of all these messages that are not known yet."""
+        if time.monotonic() >= self._good_until:
+            self.forget()
+        organizations = {message.organization_id for message in messages} - self._of.keys()
+        pinned = {message.pinned_app_id for message in messages if message.pinned_app_id} - self._by_pk.keys()
+        if not (organizations or pinned):
+            return
+        # What is pinned needs its app alone, which for a program may be the platform's.
+        wanted = Q(organization__in=organizations) | Q(pk__in=pinned)
+        self._of.update((each, []) for each in organizations)
+        self._by_pk.update(dict.fromkeys(pinned))
+        for app in OrganizationApp.objects.installed().filter(wanted):
+            self._by_pk[app.pk] = app
+            if app.organization_id in organizations:
+                self._of[app.organization_id].append(app)
+
+    def of(self, message: Message) -> Sequence[OrganizationApp]:
+        """Return those that may send a message that was looked for."""
+        pinned = self._by_pk.get(message.pinned_app_id) if message.pinned_app_id else None
+        return [pinned] if pinned else self._of[message.organization_id]
+
+
+def claim(
+    *, limit: int, turns: Turns | None = None, room: Room = _no_limit, installed: Installed | None = None
+) -> list[Claimed]:
     """Lease up to `limit` due messages to the caller: those whose turn it is (`turns`), rows of bulk jobs after others.
 
-    `room` says how many of a queue may be taken. Each queue's come in its order.
+    `room` says how many of a queue may be taken. Each queue's come in its order. `installed` keeps for the next claim
+    which apps there are.
     """
     began = time.monotonic()  # before the database's clock is read: the lease ends no earlier than we think
     messages = (turns or Turns()).take(limit=limit, token=uuid.uuid4(), now=clock.now(), room=room)
@@ -135,39 +186,40 @@ def claim(*, limit: int, turns: Turns | None = None, room: Room = _no_limit) -> 
         return []
     call_limit = settings.PROVIDER_CALL_LIMIT + settings.OUTBOX_LEASE_MARGIN
     start_by = began + (settings.OUTBOX_LEASE - call_limit).total_seconds()
-    organizations = {message.organization_id for message in messages}
-    pinned = {message.pinned_app_id for message in messages if message.pinned_app_id is not None}
-    # What is pinned needs its app alone, which for a program may be the platform's.
-    wanted = Q(organization__in=organizations) | Q(pk__in=pinned)
-    by_pk = {app.pk: app for app in OrganizationApp.objects.installed().filter(wanted)}
-    apps: dict[uuid.UUID, list[OrganizationApp]] = {}
-    for app in by_pk.values():
-        apps.setdefault(app.organization_id, []).append(app)
+    installed = installed or Installed()
+    installed.look(messages)
+    apps = {message.pk: installed.of(message) for message in messages}
     standing: dict[uuid.UUID, Credits] = {}
-    if any(app.is_metered for app in by_pk.values()) or any(message.program_id for message in messages):
-        standing = ledger.look(organizations)
-    logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=[m.pk for m in messages])}
-    tries: dict[uuid.UUID, list[Attempt]] = {}
-    if logs:
-        # Without the providers' answers: a message that is tried for days has hundreds.
-        known = Attempt.objects.only(
-            "log", "app", "provider_slug", "outcome", "reason", "message", "started_at", "retry_at"
-        )
-        for attempt in known.filter(log__in=logs.values()).order_by("pk"):
-            tries.setdefault(attempt.log_id, []).append(attempt)
+    if any(message.program_id or any(app.is_metered for app in apps[message.pk]) for message in messages):
+        standing = ledger.look({message.organization_id for message in messages})
+    logs, tries = _former_tries(messages)
     return [
         Claimed(
             message,
             start_by,
-            [pinned_app]
-            if (pinned_app := by_pk.get(message.pinned_app_id or 0))
-            else apps.get(message.organization_id, []),
+            apps[message.pk],
             log := logs.get(message.pk),
             tries.get(log.pk, []) if log else [],
             standing.get(message.organization_id, Credits.AVAILABLE),
         )
         for message in _in_turn(messages)
     ]
+
+
+def _former_tries(messages: Iterable[Message]) -> tuple[dict[str, SmsLog], dict[uuid.UUID, list[Attempt]]]:
+    """Return the log rows that messages have already, by message, and what was tried for these, by log row."""
+    # A log row comes with a start mark, which names the app, or from a direct send for later.
+    known = [message.pk for message in messages if message.provider_slug or message.scheduled_at]
+    logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=known)} if known else {}
+    tries: dict[uuid.UUID, list[Attempt]] = {}
+    if logs:
+        # Without the providers' answers: a message that is tried for days has hundreds.
+        attempts = Attempt.objects.only(
+            "log", "app", "provider_slug", "outcome", "reason", "message", "started_at", "retry_at"
+        )
+        for attempt in attempts.filter(log__in=logs.values()).order_by("pk"):
+            tries.setdefault(attempt.log_id, []).append(attempt)
+    return logs, tries
 
 
 def _in_turn(messages: list[Message]) -> list[Message]:
@@ -190,10 +242,10 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
     """
     batch = sorted(batch, key=lambda pair: pair[0].message.pk)
     with transaction.atomic():
-        counters.hold(claimed.message.job_id for claimed, _ in batch)
-        with batches.pipelined():  # with the BEGIN
-            now = clock.now()
-        marked = _mark(batch, now)
+        marked = _mark(batch)
+        if not marked:
+            return []
+        now = next(iter(marked.values()))
         won = [pair for pair in batch if pair[0].message.pk in marked]
         sends = [(claimed.log or _log_for(claimed.message), route) for claimed, route in won]
         charging.price(sends, now=now)
@@ -211,8 +263,8 @@ def mark_started(batch: Sequence[tuple[Claimed, Route]]) -> list[Started]:
     return started
 
 
-def _mark(batch: Sequence[tuple[Claimed, Route]], now: datetime) -> set[str]:
-    """Set the start mark of what may be sent, and return the ids."""
+def _mark(batch: Sequence[tuple[Claimed, Route]]) -> dict[str, datetime]:
+    """Set the start mark of what may be sent, and return the ids with the moment, which is the same for all."""
     rows = []
     for claimed, route in batch:
         app = route.app
@@ -221,11 +273,16 @@ def _mark(batch: Sequence[tuple[Claimed, Route]], now: datetime) -> set[str]:
     given, values = batches.table(_MARKED, rows)
     jobs = {claimed.message.job_id for claimed, _ in batch} - {None}
     apps = {route.app.pk for _, route in batch if route.app}
-    returned = "m.id" if connection.vendor == "postgresql" else "id"  # SQLite's RETURNING knows no alias
-    statement = _MARK.format(given=given, jobs=batches.holes(jobs), apps=batches.holes(apps), id=returned)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*values, *map(batches.plain, (*jobs, now, *apps, now, now, now, now))])
-        return {row[0] for row in cursor.fetchall()}
+    if connection.vendor == "postgresql":
+        now, moment, returned = None, "clock_timestamp()", "m.id, m.started_at"
+    else:  # no server with a clock of its own, and a RETURNING that knows no alias
+        now, moment, returned = clock.now(), "%s", "id"
+    statement = _MARK.format(
+        given=given, now=moment, jobs=batches.holes(jobs), apps=batches.holes(apps), returned=returned
+    )
+    parameters = [*values, *map(batches.plain, [*([now] if now else []), *jobs, *apps])]
+    rows = batches.execute(*counters.holding(jobs), (statement, parameters))[-1]
+    return {pk: now or at[0] for pk, *at in rows}
 
 
 def _unmark(claimed: Claimed) -> None:
@@ -267,11 +324,9 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
     counts: dict[str, int] = {}
     results = sorted(results, key=lambda pair: pair[0].claimed.message.pk)
     with transaction.atomic():
-        with batches.pipelined():  # with the BEGIN
-            now = clock.now()
+        now, befores = _still_ours([started.claimed.message for started, _ in results])
         endings, changed = [], []
         moves = counters.Moves()
-        befores = _still_ours([started.claimed.message for started, _ in results])
         for started, result in results:
             message, attempt = started.claimed.message, started.attempt
             retry_at = routing.retry_at(result, tries_before=len(started.same_app), now=now)
@@ -292,21 +347,21 @@ def finish(results: Sequence[tuple[Started, Result]]) -> dict[str, int]:
             moves.note(message.job_id, before=before, after=status)
         if changed:
             given, values = batches.table(_FINISHED, changed)
-            with connection.cursor() as cursor:
-                cursor.execute(_FINISH.format(given=given), [*values, batches.plain(now)])
-        sending.finish(endings, now=now)
+            states = _FINISH.format(given=given), [*values, batches.plain(now)]
+            sending.finish(endings, now=now, along=[states])
         moves.write(now=now)
     return counts
 
 
-def _still_ours(messages: Sequence[Message]) -> dict[str, str]:
-    """Lock those that are still their claim's and not settled, in the caller's transaction. Returns their states."""
+def _still_ours(messages: Sequence[Message]) -> tuple[datetime, dict[str, str]]:
+    """Lock those that are still their claim's and not settled, in the caller's transaction.
+
+    Returns the time since when, and their states.
+    """
     tokens = {message.pk: message.claim_token for message in messages}
-    found = Message.objects.select_for_update(no_key=True).filter(
-        pk__in=tokens, status__in=[Status.SENDING, Status.DISPATCH_TIMEOUT]
-    )
-    rows = found.order_by("pk").values_list("pk", "claim_token", "status")
-    return {pk: status for pk, claim_token, status in rows if claim_token == tokens[pk]}
+    lock = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else ""  # SQLite has one writer at a time
+    now, (rows,) = clock.now_after((_STILL_OURS.format(ids=batches.holes(tokens), lock=lock), [*tokens]))
+    return now, {pk: status for pk, token, status in rows if batches.uuid_of(token) == tokens[pk]}
 
 
 def _after(started: Started, result: Result, now: datetime) -> tuple[Status, datetime | None]:

@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from linkit import clock, faults
 from outbox import claims, routing
-from outbox.claims import Claimed, Started
+from outbox.claims import Claimed, Installed, Started
 from outbox.hand import NO_PERMITS_PAUSE, Hand, Ready
 from outbox.turns import Turns, key_of
 from sms_providers import circuits, pacing
@@ -57,6 +57,7 @@ class Drain:
         self.stop = stop or threading.Event()
         self.tally: Counter[str] = Counter()
         self._turns = Turns()
+        self._installed = Installed()
         self._hand = Hand()
         self._meters: defaultdict[int, pacing.Meter] = defaultdict(pacing.Meter)  # by installation
         self._in_flight = 0
@@ -116,7 +117,7 @@ class Drain:
         room = self._hand.wants
         if not room or time.monotonic() < self._next_claim:
             return None
-        claimed = claims.claim(limit=room, turns=self._turns, room=self._hand.room)
+        claimed = claims.claim(limit=room, turns=self._turns, room=self._hand.room, installed=self._installed)
         self._next_claim = 0.0 if claimed else time.monotonic() + _IDLE_CLAIM_PAUSE
         if claimed:
             self._take_in_hand(claimed)
@@ -124,7 +125,7 @@ class Drain:
 
     def _take_in_hand(self, claimed: list[Claimed]) -> None:
         """Route what was claimed; what cannot be sent now goes back, to be looked at again when it may."""
-        now, returned, waits = clock.now(), [], {}
+        now, returned, waits = claimed[0].since, [], {}
         apps = {app.pk for item in claimed for app in item.apps}
         lowered, shut, half_open = pacing.lowered(apps), {}, set()
         for app_id, seconds in circuits.look(apps).items():
@@ -200,6 +201,8 @@ class Drain:
             for started in claims.mark_started([(ready.claimed, ready.route) for ready in batch.values()]):
                 self._in_flight += 1
                 self._started.put((started, batch.pop(started.claimed.message.pk)))
+            if batch:  # perhaps since their app is not any more what it was
+                self._installed.forget()
             late += [ready.claimed for ready in batch.values()]
         if late:
             claims.give_back(late)

@@ -171,7 +171,7 @@ class Turns:
         if began >= self._next_walk:
             with connection.cursor() as cursor:
                 cursor.execute(_WALK, [batches.plain(now)])
-                self._waiting = {_uuid(row[0]) for row in cursor.fetchall()}
+                self._waiting = {batches.uuid_of(row[0]) for row in cursor.fetchall()}
             ended = time.monotonic()
             self._next_walk = ended + (ended - began) / _WALK_SHARE
         return self._waiting
@@ -233,7 +233,3 @@ _COLUMNS = (
 def _columns() -> str:
     prefix = "m." if connection.vendor == "postgresql" else ""  # SQLite's RETURNING knows no alias
     return ", ".join(f"{prefix}{name}" for name in _COLUMNS)
-
-
-def _uuid(value: Any) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)

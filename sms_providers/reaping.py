@@ -28,7 +28,8 @@ def lose(attempts: QuerySet[Attempt], *, now: datetime) -> None:
     for attempt in attempts.filter(finished_at__isnull=True).select_related("log"):
         close(attempt, result, now=now)
         endings.append(Ending(attempt, result, Status.DISPATCH_TIMEOUT))
-    finish(endings, now=now)
+    if endings:
+        finish(endings, now=now)
 
 
 def reap_direct_sends() -> int:

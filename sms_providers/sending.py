@@ -147,10 +147,16 @@ def start(sends: Sequence[tuple[SmsLog, Route]], *, now: datetime) -> list[Attem
         opened = {"log_id": log.pk, "app_id": log.app_id, "provider_slug": route.slug, "started_at": now}
         attempts.append(attempt := batches.build(Attempt, opened))
         attempt.log = log
-    with batches.pipelined():
-        batches.insert(new)
-        batches.update(known, ["status", "app", "provider_slug", "credit_cost", "updated_at"])
-        batches.insert(attempts, matched_by="log")
+    statements = [batches.inserting(attempts, returning=["log", "id"])]
+    if known:
+        fields = ["status", "app", "provider_slug", "credit_cost", "updated_at"]
+        statements.insert(0, batches.updating(known, fields))
+    if new:
+        statements.insert(0, batches.inserting(new))
+    keys = {batches.uuid_of(log_id): key for log_id, key in batches.execute(*statements)[-1]}
+    for attempt in attempts:
+        attempt.pk = keys[attempt.log_id]
+    batches.note_inserted([*new, *attempts])
     return attempts
 
 
@@ -183,10 +189,11 @@ def close(attempt: Attempt, result: Result, *, now: datetime, retry_at: datetime
     attempt.finished_at, attempt.retry_at = now, retry_at
 
 
-def finish(endings: Sequence[Ending], *, now: datetime) -> None:
+def finish(endings: Sequence[Ending], *, now: datetime, along: Sequence[batches.Statement] = ()) -> None:
     """Write results to attempts and logs, and charge or give back, in the caller's transaction.
 
-    The caller has made sure, in this transaction, that each message is still this attempt's to finish.
+    The caller has made sure, in this transaction, that each message is still this attempt's to finish. What it has to
+    write of its own may come `along`. There must be an ending.
     """
     logs = []
     for ending in endings:
@@ -208,22 +215,24 @@ def finish(endings: Sequence[Ending], *, now: datetime) -> None:
             # Nothing happened that a repeat of the request could double: the key is free again.
             log.idempotency_key = None
         logs.append(log)
-    with batches.pipelined():
-        batches.update(
+    batches.execute(
+        *along,
+        batches.updating(
             [ending.attempt for ending in endings],
             [
                 "outcome", "fault", "reason", "message", "code", "http_status", "response", "provider_message_id",
                 "finished_at", "retry_at",
             ],
-        )  # fmt: skip
-        batches.update(
+        ),
+        batches.updating(
             logs,
             [
                 "status", "outcome", "reason", "error_message", "provider_message_id", "provider_cost",
                 "provider_segment_count", "provider_currency", "credit_charged", "sent_at", "deadline_at",
                 "idempotency_key", "updated_at",
             ],
-        )  # fmt: skip
+        ),
+    )  # fmt: skip
     charging.settle(
         accepted=[ending.attempt.log for ending in endings if ending.result.outcome == Outcome.ACCEPTED],
         unsent=[ending.attempt.log for ending in endings if ending.result.outcome in _NOT_SENT],

@@ -28,7 +28,6 @@ import requests
 from django.conf import settings
 from django.utils import timezone
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers, get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -278,7 +277,7 @@ class _ProviderHTTPAdapter(HTTPAdapter):
         """Wrap an answer. Without its cookies: nobody sends them back."""
         response = requests.Response()
         response.status_code, response.raw, response.reason = resp.status, resp, resp.reason
-        response.headers = CaseInsensitiveDict(resp.headers)
+        response.headers = resp.headers  # which knows no case either
         response.encoding = get_encoding_from_headers(response.headers)
         response.url, response.request = req.url or "", req
         return response
@@ -321,8 +320,13 @@ def exchange(request: requests.Request, budget: Budget) -> Reply:
     proxies = _proxies(f"{scheme}://{rest.partition('/')[0]}")
     try:
         response = _http().send(prepared, stream=True, timeout=(connect, limit), proxies=proxies)
-        with _released(response):
+        lent = getattr(response.raw, "connection", None)  # by the pool, and given back when all is read
+        try:
             body, is_cut = _read(response)
+        finally:
+            if isinstance(lent, _Tracked):
+                lent.idle_since = time.monotonic()
+            response.close()  # and the connection, when the answer was not read to its end
         if time.monotonic() > _call.ends_at:
             raise MaybeSent("read_timeout")  # an answer without a length seems whole when it is cut off
     except (NotSent, MaybeSent):
@@ -337,14 +341,9 @@ def exchange(request: requests.Request, budget: Budget) -> Reply:
 
 
 def _prepare(request: requests.Request) -> requests.PreparedRequest:
-    """Return what goes over the wire. All but the body is the same for every message of an installation."""
+    """Return what goes over the wire. All but the body is shared with every message alike, and must not be changed."""
     if request.method != "POST" or request.params or request.files:
         return request.prepare()
-    headers = tuple(request.headers.items())
-    template = _template(request.url, headers, request.auth)
-    prepared = requests.PreparedRequest()
-    prepared.method, prepared.url, prepared.hooks = template.method, template.url, template.hooks
-    prepared.headers = template.headers.copy()
     body: Any = request.data or ""
     kind = ""
     if request.json is not None and not body:
@@ -353,34 +352,28 @@ def _prepare(request: requests.Request) -> requests.PreparedRequest:
         pairs = body.items() if isinstance(body, Mapping) else body
         body = urlencode([pair for pair in pairs if pair[1] is not None], doseq=True)
         kind = "application/x-www-form-urlencoded"
-    if kind:
-        prepared.headers.setdefault("Content-Type", kind)
     if isinstance(body, str) and not body.isascii():
         body = body.encode()
-    prepared.body = body
-    prepared.headers["Content-Length"] = str(len(body))
+    template = _template(request.url, tuple(request.headers.items()), request.auth, kind, len(body))
+    prepared = requests.PreparedRequest()
+    prepared.method, prepared.url, prepared.hooks = template.method, template.url, template.hooks
+    prepared.headers, prepared.body = template.headers, body
     return prepared
 
 
-@lru_cache(maxsize=1024)
-def _template(url: str, headers: tuple[tuple[str, str], ...], auth: Any) -> requests.PreparedRequest:
-    return requests.Request("POST", url, headers=dict(headers), auth=auth).prepare()
+@lru_cache(maxsize=4096)
+def _template(
+    url: str, headers: tuple[tuple[str, str], ...], auth: Any, kind: str, length: int
+) -> requests.PreparedRequest:
+    template = requests.Request("POST", url, headers=dict(headers), auth=auth).prepare()
+    if kind:
+        template.headers.setdefault("Content-Type", kind)
+    template.headers["Content-Length"] = str(length)
+    return template
 
 
 def _says_charset(response: requests.Response) -> bool:
     return "charset" in response.headers.get("Content-Type", "").lower()
-
-
-@contextlib.contextmanager
-def _released(response: requests.Response) -> Iterator[None]:
-    """Give the connection back to the pool, or close it when the answer was not read to its end."""
-    connection = getattr(response.raw, "connection", None)
-    try:
-        yield
-    finally:
-        if isinstance(connection, _Tracked):
-            connection.idle_since = time.monotonic()
-        response.close()
 
 
 def _read(response: requests.Response) -> tuple[bytes, bool]:

@@ -7,13 +7,14 @@ exact, and the row is locked for a moment only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import Case, F, Q, Value, When
 
+from linkit import batches
 from outbox.bulk.models import ENDED, BulkJob, JobStatus
 from sms_providers.models import Status
 
@@ -88,12 +89,11 @@ def move(job_id: UUID, changes: Mapping[str, int], *, now: datetime) -> None:
         settled.filter(status__in=ENDED).exclude(_ALL_ENDED).update(status=_OPEN_AGAIN, finished_at=None)
 
 
-def hold(job_ids: Iterable[UUID | None]) -> None:
-    """Make a pause or stop of these jobs wait, before it answers, until the caller's transaction has ended.
+def holding(job_ids: Collection[UUID]) -> list[batches.Statement]:
+    """Return what makes a pause or stop of these jobs wait, before it answers, until the caller's transaction has ended.
 
     Counters are not held up by it: on PostgreSQL it is the weakest of the row locks. SQLite has one writer at a time.
     """
-    ids = sorted({job_id for job_id in job_ids if job_id is not None})
-    if ids and connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM outbox_bulkjob WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [ids])
+    if not job_ids or connection.vendor != "postgresql":
+        return []
+    return [("SELECT 1 FROM outbox_bulkjob WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [sorted(job_ids)])]

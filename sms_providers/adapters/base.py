@@ -210,18 +210,19 @@ class ProviderAdapter:
         promise = _PROMISES.get(result.outcome, "")
         if result.outcome == Outcome.REJECTED and result.provider_message_id:
             promise = "It is not delivered."  # the provider had taken it by then, or has at least given it an id
-        return replace(result, message=f"{result.message} {promise}".strip())
+        message = f"{result.message} {promise}".strip()
+        return result if message == result.message else replace(result, message=message)
 
     def balance(self, budget: Budget) -> Balance:
         """Return the balance. Raises `ProviderRefused`, whatever the provider answers."""
         left = self._asked("balance", lambda: self.fetch_balance(budget))
-        mask = masking.Masker(self.secrets())
+        mask = self._mask()
         return replace(left, currency=mask(left.currency), unit=mask(left.unit), note=mask(left.note))
 
     def sender_names(self, budget: Budget) -> list[str]:
         """Return the usable sender IDs. Raises `ProviderRefused`, whatever the provider answers."""
         names = self._asked("sender names", lambda: self.fetch_sender_names(budget))
-        mask = masking.Masker(self.secrets())
+        mask = self._mask()
         return [mask(name) for name in names]
 
     def look_up(self, sms: Sms, budget: Budget) -> Result | None:
@@ -384,6 +385,9 @@ class ProviderAdapter:
 
     # --- inside --------------------------------------------------------------------------------------------
 
+    def _mask(self) -> masking.Masker:
+        return masking.masker(tuple(self.secrets()))
+
     def _send(self, sms: Sms, budget: Budget) -> Result:
         sender = self.sender_for(sms)
         if self.needs_sender and not sender:
@@ -458,7 +462,7 @@ class ProviderAdapter:
 
     def _complete(self, result: Result, reply: Reply) -> Result:
         """Add what every result keeps of the answer, and take every secret out of it."""
-        mask = masking.Masker(self.secrets())
+        mask = self._mask()
         wait = result.retry_after
         if result.outcome == Outcome.UNAVAILABLE and reply.retry_after is not None:
             wait = reply.retry_after

@@ -7,7 +7,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -47,7 +47,7 @@ def _spellings(secrets: tuple[str, ...], users: tuple[str, ...]) -> tuple[str, .
 class Masker:
     """Blanks these spellings out of any decoded JSON: `mask(value)`."""
 
-    def __init__(self, secrets: list[str]) -> None:
+    def __init__(self, secrets: Sequence[str]) -> None:
         self._long = [secret for secret in secrets if len(secret) >= _SHORT_SECRET]
         self._short = [rf"\b{re.escape(secret)}\b" for secret in secrets if len(secret) < _SHORT_SECRET]
 
@@ -59,11 +59,13 @@ class Masker:
             and not any(secret in text for secret in self._long)
             and text.count("{") + text.count("[") <= MAX_KEPT_DEPTH
             and not _ODD_NUMBER.search(text)
-            and not _SURROGATE.search(text)
+            and (text.isascii() or not _SURROGATE.search(text))
         )
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
+            if not value:
+                return value
             # NUL and lone surrogates may come in any answer, and no database column takes them.
             value = value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
             for secret in self._long:  # in a body of 1 MB much faster than one expression for all
@@ -82,6 +84,12 @@ class Masker:
             masked = self(text)
             return value if masked == text else masked
         return value
+
+
+@lru_cache(maxsize=1024)
+def masker(secrets: tuple[str, ...]) -> Masker:
+    """Return a `Masker`, the same for every message of an installation."""
+    return Masker(secrets)
 
 
 def kept(reply: Reply, mask: Masker) -> dict[str, Any]:
