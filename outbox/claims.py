@@ -210,7 +210,8 @@ def _former_tries(messages: Iterable[Message]) -> tuple[dict[str, SmsLog], dict[
     """Return the log rows that messages have already, by message, and what was tried for these, by log row."""
     # A log row comes with a start mark, which names the app, or from a direct send for later.
     known = [message.pk for message in messages if message.provider_slug or message.scheduled_at]
-    logs = {log.queued_id: log for log in SmsLog.objects.filter(queued_id__in=known)} if known else {}
+    found = SmsLog.objects.filter(queued_id__in=known) if known else ()
+    logs = {log.queued_id: log for log in found if log.queued_id}
     tries: dict[uuid.UUID, list[Attempt]] = {}
     if logs:
         # Without the providers' answers: a message that is tried for days has hundreds.
@@ -271,7 +272,7 @@ def _mark(batch: Sequence[tuple[Claimed, Route]]) -> dict[str, datetime]:
         which = (app.pk, app.updated_at) if app else (None, None)
         rows.append([claimed.message.pk, claimed.message.claim_token, *which, route.slug])
     given, values = batches.table(_MARKED, rows)
-    jobs = {claimed.message.job_id for claimed, _ in batch} - {None}
+    jobs = {claimed.message.job_id for claimed, _ in batch if claimed.message.job_id}
     apps = {route.app.pk for _, route in batch if route.app}
     if connection.vendor == "postgresql":
         now, moment, returned = None, "clock_timestamp()", "m.id, m.started_at"
@@ -281,8 +282,8 @@ def _mark(batch: Sequence[tuple[Claimed, Route]]) -> dict[str, datetime]:
         given=given, now=moment, jobs=batches.holes(jobs), apps=batches.holes(apps), returned=returned
     )
     parameters = [*values, *map(batches.plain, [*([now] if now else []), *jobs, *apps])]
-    rows = batches.execute(*counters.holding(jobs), (statement, parameters))[-1]
-    return {pk: now or at[0] for pk, *at in rows}
+    marked = batches.execute(*counters.holding(jobs), (statement, parameters))[-1]
+    return {pk: now or at[0] for pk, *at in marked}
 
 
 def _unmark(claimed: Claimed) -> None:
@@ -361,7 +362,7 @@ def _still_ours(messages: Sequence[Message]) -> tuple[datetime, dict[str, str]]:
     tokens = {message.pk: message.claim_token for message in messages}
     lock = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else ""  # SQLite has one writer at a time
     now, (rows,) = clock.now_after((_STILL_OURS.format(ids=batches.holes(tokens), lock=lock), [*tokens]))
-    return now, {pk: status for pk, token, status in rows if batches.uuid_of(token) == tokens[pk]}
+    return now, {pk: status for pk, token, status in rows if token and batches.uuid_of(token) == tokens[pk]}
 
 
 def _after(started: Started, result: Result, now: datetime) -> tuple[Status, datetime | None]:

@@ -292,8 +292,8 @@ class Drain:
             if started.route.app:
                 by_app[started.route.app.pk].append(result)
                 self._meters[started.route.app.pk].note()
+        circuits.note(by_app)
         for app_id, results in by_app.items():
-            circuits.note(app_id, results)
             if any(result.is_throttled and result.http_status for result in results):
                 rate = self._hand.rate_of(app_id) or self._meters[app_id].per_second
                 pacing.slow_down(app_id, per_second=rate)

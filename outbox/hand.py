@@ -130,13 +130,15 @@ class Hand:
             return
         self._turn += 1
         first, share = self._turn % len(lines), -(-count // len(lines))
-        for app_id, line in lines[first:] + lines[:first]:
+        lines = lines[first:] + lines[:first]
+        permits = self._permits([(app_id, line) for app_id, line in lines if line], share=share, count=count)
+        for app_id, line in lines:
             if line is None:
                 for _ in range(min(len(self._free), share, count)):
                     count -= 1
                     yield Ready(*self._free.popleft())
-            elif (wanted := min(len(line), share, count)) and time.monotonic() >= line.ask_at:
-                for moment in self._permits(app_id, line, wanted):
+            else:
+                for moment in permits.get(app_id, ()):
                     claimed, route = self._popped(line)
                     count -= 1
                     yield Ready(claimed, route, moment, line.per_second)
@@ -144,25 +146,31 @@ class Hand:
             count -= 1
             yield Ready(*self._free.popleft())
 
-    def _permits(self, app_id: int, line: _Line, count: int) -> list[float]:
+    def _permits(self, lines: list[tuple[int, _Line]], *, share: int, count: int) -> dict[int, list[float]]:
+        """Take permits for up to `share` messages of each line, `count` in all."""
+        wanted, now = {}, time.monotonic()
+        for app_id, line in lines:
+            if count and now >= line.ask_at:
+                # Direct sends look further ahead. When they have taken every permit for a while, so does one of ours.
+                is_starved = line.empty_since is not None and line.empty_since < now - _STARVED
+                most, ahead = (1, pacing.PATIENCE) if is_starved else (min(len(line), share, count), pacing.AHEAD)
+                wanted[app_id] = pacing.Wanted(line.per_second, most, ahead)
+                count -= most
         try:
-            # Direct sends look further ahead. When they have taken every permit for a while, so does one of ours.
-            is_starved = line.empty_since is not None and line.empty_since < time.monotonic() - _STARVED
-            more = {"count": 1, "ahead": pacing.PATIENCE} if is_starved else {"count": count}
-            permits = pacing.reserve(app_id, per_second=line.per_second, **more)
+            permits = pacing.reserve_each(wanted)
         except redis.RedisError as error:
-            logger.warning("Messages of app %s wait, Redis gives no permits: %s", app_id, type(error).__name__)
-            while line:
-                self._stranded.append(claimed := self._popped(line)[0])
-                self.bar(key_of(claimed.message), seconds=NO_PERMITS_PAUSE)
-            return []
+            logger.warning("Messages of apps %s wait, Redis gives no permits: %s", [*wanted], type(error).__name__)
+            for line in map(self._lines.__getitem__, wanted):
+                while line:
+                    self._stranded.append(claimed := self._popped(line)[0])
+                    self.bar(key_of(claimed.message), seconds=NO_PERMITS_PAUSE)
+            return {}
         now = time.monotonic()
-        line.ask_at = now + permits.wait
-        if permits.moments:
-            line.empty_since = None
-        else:
-            line.empty_since = line.empty_since or now
-        return permits.moments
+        for app_id, given in permits.items():
+            line = self._lines[app_id]
+            line.ask_at = now + given.wait
+            line.empty_since = None if given.moments else line.empty_since or now
+        return {app_id: given.moments for app_id, given in permits.items()}
 
     def stranded(self) -> list[Claimed]:
         """Take out what can have no permit, since Redis does not answer."""

@@ -217,6 +217,7 @@ class _Claim:
         values += [self.token, self.now, self.now + settings.OUTBOX_LEASE, self.now]
         messages = list(Message.objects.raw(statement, [batches.plain(value) for value in values]))
         for message in messages:
+            message.claimed_at = self.now
             key, position = key_of(message), lane.position(message)
             self.floors[key] = max(self.floors.get(key, position), position)
         return messages
@@ -226,7 +227,7 @@ class _Claim:
 _COLUMNS = (
     "id", "organization_id", "is_test", "recipient", "text", "sender_id", "encoding", "segment_count", "scheduled_at",
     "pinned_app_id", "job_id", "row_number", "program_id", "token_id", "user_id", "reason", "error_message",
-    "next_attempt_at", "requeued_at", "claim_token", "claimed_at", "app_id", "provider_slug", "created_at",
+    "next_attempt_at", "requeued_at", "claim_token", "app_id", "provider_slug", "created_at",
 )  # fmt: skip
 
 

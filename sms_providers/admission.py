@@ -40,7 +40,7 @@ def learn(app: OrganizationApp | None, result: Result) -> None:
     """Tell everybody what a call has shown about its installation."""
     if app is None:
         return
-    circuits.note(app.pk, [result])
+    circuits.note({app.pk: [result]})
     rate = pacing.rate_of(app.max_per_second, pacing.lowered([app.pk]).get(app.pk)) if result.is_throttled else None
     if rate is not None:
         pacing.slow_down(app.pk, per_second=rate)

@@ -8,7 +8,7 @@ Redis, for all processes; while Redis is down every circuit is closed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import redis
@@ -43,29 +43,37 @@ for position, key in ipairs(KEYS) do
 end
 return found
 """
-# KEYS: the circuit, the open ones. ARGV: its number, whether it has worked, failures since, how many are too many,
-# the shortest and the longest pause in microseconds, seconds until all is forgotten.
+# KEYS: the open ones, then the circuits. ARGV: how many failures are too many, the shortest and the longest pause in
+# microseconds, seconds until all is forgotten; then of each circuit its number, whether it has worked, failures since.
+# Returns those that it has opened.
 _NOTE = """
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
-local key, id, failures = KEYS[1], ARGV[1], tonumber(ARGV[3])
-if ARGV[2] == '1' then
-  redis.call('DEL', key, key .. ':probe')
-  redis.call('ZREM', KEYS[2], id)
+local opened = {}
+local function note(key, id, has_worked, failures)
+  if has_worked == '1' then
+    redis.call('DEL', key, key .. ':probe')
+    redis.call('ZREM', KEYS[1], id)
+  end
+  if failures == 0 then return end
+  local till = tonumber(redis.call('HGET', key, 'until') or 0)
+  if till > now then return end
+  failures = redis.call('HINCRBY', key, 'failures', failures)
+  redis.call('EXPIRE', key, ARGV[4])
+  if till == 0 and failures < tonumber(ARGV[1]) then return end
+  local times = redis.call('HINCRBY', key, 'times', 1)
+  local pause = math.min(tonumber(ARGV[2]) * 2 ^ math.min(times - 1, 30), tonumber(ARGV[3]))
+  redis.call('HSET', key, 'until', string.format('%.0f', now + pause))
+  redis.call('EXPIRE', key, math.ceil(pause / 1000000) + ARGV[4])
+  redis.call('DEL', key .. ':probe')
+  redis.call('ZADD', KEYS[1], now + pause, id)
+  opened[#opened + 1] = id
 end
-if failures == 0 then return 0 end
-local till = tonumber(redis.call('HGET', key, 'until') or 0)
-if till > now then return 0 end
-failures = redis.call('HINCRBY', key, 'failures', failures)
-redis.call('EXPIRE', key, ARGV[7])
-if till == 0 and failures < tonumber(ARGV[4]) then return 0 end
-local times = redis.call('HINCRBY', key, 'times', 1)
-local pause = math.min(tonumber(ARGV[5]) * 2 ^ math.min(times - 1, 30), tonumber(ARGV[6]))
-redis.call('HSET', key, 'until', string.format('%.0f', now + pause))
-redis.call('EXPIRE', key, math.ceil(pause / 1000000) + ARGV[7])
-redis.call('DEL', key .. ':probe')
-redis.call('ZADD', KEYS[2], now + pause, id)
-return 1
+for position = 2, #KEYS do
+  local first = 3 * position - 1
+  note(KEYS[position], ARGV[first], ARGV[first + 1], tonumber(ARGV[first + 2]))
+end
+return opened
 """
 
 
@@ -104,22 +112,25 @@ def may_try(app_id: int) -> bool:
         return True
 
 
-def note(app_id: int, results: Sequence[Result]) -> None:
-    """Take note of how calls through an installation ended, in their order."""
-    told = [answer for result in results if (answer := works(result)) is not None]
-    if not told:
+def note(ended: Mapping[int, Sequence[Result]]) -> None:
+    """Take note of how calls ended, by installation and in their order."""
+    keys, args = [], []
+    for app_id, results in ended.items():
+        if told := [answer for result in results if (answer := works(result)) is not None]:
+            failures = next((count for count, has_worked in enumerate(reversed(told)) if has_worked), len(told))
+            keys.append(_key(app_id))
+            args += [app_id, int(any(told)), failures]
+    if not keys:
         return
-    failures = next((count for count, has_worked in enumerate(reversed(told)) if has_worked), len(told))
     pauses = (settings.PROVIDER_CIRCUIT_PAUSE, settings.PROVIDER_CIRCUIT_PAUSE_MAX)
-    args = [
-        app_id, int(any(told)), failures, settings.PROVIDER_CIRCUIT_FAILURES,
-        *(pause.total_seconds() * 1_000_000 for pause in pauses), _FORGOTTEN,
+    limits = [
+        settings.PROVIDER_CIRCUIT_FAILURES, *(pause.total_seconds() * 1_000_000 for pause in pauses), _FORGOTTEN,
     ]  # fmt: skip
     try:
-        if evaluate(_NOTE, keys=[_key(app_id), _OPEN], args=args, pause=_REDIS_PAUSE):
-            logger.warning("App %s failed %d times in a row: left alone for a while.", app_id, failures)
+        for app_id in evaluate(_NOTE, keys=[_OPEN, *keys], args=[*limits, *args], pause=_REDIS_PAUSE):
+            logger.warning("App %s failed again and again: left alone for a while.", int(app_id))
     except redis.RedisError as error:
-        logger.warning("The circuit of app %s is not kept: %s", app_id, type(error).__name__)
+        logger.warning("The circuits of apps %s are not kept: %s", [*ended], type(error).__name__)
 
 
 def close(app_id: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import redis
@@ -27,20 +27,25 @@ _LOWEST = 1.0  # a second
 _FORGOTTEN = 300  # seconds after which a lowered rate is
 _PAUSE = 2.0  # seconds before a Redis that did not answer is asked again
 
-# Times are Redis's own, in microseconds. KEYS: the moment of the next permit. ARGV: interval, how many are wanted, how
-# far ahead. Returns how many are given and in how long the first is due.
+# Times are Redis's own, in microseconds. KEYS: of each installation the moment of its next permit. ARGV: for each the
+# interval, how many are wanted, how far ahead. Returns for each how many are given and in how long the first is due.
 _RESERVE = """
 local now = redis.call('TIME')
 now = now[1] * 1000000 + now[2]
-local interval, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local first = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
-if first - now > 20000000 + interval then first = now end -- nobody looks so far ahead: its clock was put back
-local count = math.max(0, math.min(wanted, math.floor((now + ahead - first) / interval) + 1))
-if count > 0 then
-  local next = first + math.ceil(count * interval)
-  redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000) + 1000)
+local found = {}
+for position, key in ipairs(KEYS) do
+  local interval, wanted, ahead = unpack(ARGV, 3 * position - 2, 3 * position)
+  interval = tonumber(interval)
+  local first = math.max(tonumber(redis.call('GET', key) or now), now)
+  if first - now > 20000000 + interval then first = now end -- nobody looks so far ahead: its clock was put back
+  local count = math.max(0, math.min(tonumber(wanted), math.floor((now + ahead - first) / interval) + 1))
+  if count > 0 then
+    local next = first + math.ceil(count * interval)
+    redis.call('SET', key, string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000) + 1000)
+  end
+  found[position] = {count, first - now}
 end
-return {count, first - now}
+return found
 """
 # ARGV: rate now, lowest, seconds until it is forgotten, and in which it doubles. Answers that come within one second
 # are one event.
@@ -79,15 +84,35 @@ class Permits:
     wait: float
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How many permits of an installation somebody wants, `ahead` seconds ahead at most."""
+
+    per_second: float
+    count: int
+    ahead: float = AHEAD
+
+
 def reserve(app_id: int, *, per_second: float, count: int, ahead: float = AHEAD) -> Permits:
     """Take up to `count` permits of an installation. Raises `redis.RedisError`: without Redis there are none."""
-    interval = 1_000_000 / per_second
-    granted, first_in = evaluate(
-        _RESERVE, keys=[f"linkit:permits:{app_id}"], args=[interval, count, ahead * 1_000_000], pause=_PAUSE
-    )
+    return reserve_each({app_id: Wanted(per_second, count, ahead)})[app_id]
+
+
+def reserve_each(wanted: Mapping[int, Wanted]) -> dict[int, Permits]:
+    """Take permits of several installations at once. Raises `redis.RedisError`: without Redis there are none."""
+    if not wanted:
+        return {}
+    args: list[float] = []
+    for each in wanted.values():
+        args += [1_000_000 / each.per_second, each.count, each.ahead * 1_000_000]
+    answers = evaluate(_RESERVE, keys=[f"linkit:permits:{app_id}" for app_id in wanted], args=args, pause=_PAUSE)
     now = time.monotonic()  # after the answer: rather a moment late than early
-    moments = [now + (first_in + number * interval) / 1_000_000 for number in range(granted)]
-    return Permits(moments, max(0.0, (first_in + granted * interval) / 1_000_000 - ahead))
+    permits = {}
+    for (app_id, each), (granted, first_in) in zip(wanted.items(), answers, strict=True):
+        interval = 1_000_000 / each.per_second
+        moments = [now + (first_in + number * interval) / 1_000_000 for number in range(granted)]
+        permits[app_id] = Permits(moments, max(0.0, (first_in + granted * interval) / 1_000_000 - each.ahead))
+    return permits
 
 
 def slow_down(app_id: int, *, per_second: float) -> None:

@@ -90,7 +90,7 @@ def move(job_id: UUID, changes: Mapping[str, int], *, now: datetime) -> None:
 
 
 def holding(job_ids: Collection[UUID]) -> list[batches.Statement]:
-    """Return what makes a pause or stop of these jobs wait, before it answers, until the caller's transaction has ended.
+    """Return what makes a pause or stop of these jobs wait, before it answers, for the end of the caller's transaction.
 
     Counters are not held up by it: on PostgreSQL it is the weakest of the row locks. SQLite has one writer at a time.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from unittest import mock
 
@@ -106,14 +106,14 @@ def test_a_permit_that_is_long_past_is_given_up_for_another(
         return mark(batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dispatch.claims, "mark_started", slow_mark)
-    asked = []
-    reserve = pacing.reserve
+    asked: list[float] = []
+    reserve = pacing.reserve_each
 
-    def noted(*given: int, **more: float) -> pacing.Permits:
-        asked.append(more.get("ahead", pacing.AHEAD))
-        return reserve(*given, **more)  # type: ignore[arg-type]
+    def noted(wanted: Mapping[int, pacing.Wanted]) -> dict[int, pacing.Permits]:
+        asked.extend(each.ahead for each in wanted.values())
+        return reserve(wanted)
 
-    monkeypatch.setattr(pacing, "reserve", noted)
+    monkeypatch.setattr(pacing, "reserve_each", noted)
     queue()
     Drain().run()
     assert asked == [pacing.AHEAD, pacing.PATIENCE]
@@ -158,7 +158,7 @@ def test_an_app_that_fails_again_and_again_is_left_alone_and_its_messages_wait(
 def test_the_next_app_takes_over_while_a_circuit_is_open(
     queue: Queue, first: OrganizationApp, second: OrganizationApp, script: Script, opens_after_three: None
 ) -> None:
-    circuits.note(first.pk, [unavailable(message="Refused the connection.")] * 3)
+    circuits.note({first.pk: [unavailable(message="Refused the connection.")] * 3})
     queue()
     Drain().run()
     assert [slug for slug, _ in script.calls] == ["second-sms"]
@@ -170,7 +170,7 @@ def test_after_the_pause_one_message_tries_and_the_others_follow(
 ) -> None:  # fmt: skip
     settings.PROVIDER_CIRCUIT_PAUSE = timedelta(0)
     monkeypatch.setattr(dispatch, "_PROBE_PAUSE", 0.05)
-    circuits.note(first.pk, [unavailable(message="Refused the connection.")] * 3)
+    circuits.note({first.pk: [unavailable(message="Refused the connection.")] * 3})
     under_way, most = [0], [0]
 
     def answer(_: Sms) -> Result:
@@ -197,7 +197,7 @@ def test_messages_of_another_app_take_no_turn_to_try(
     opens_after_three: None,
 ) -> None:  # fmt: skip
     settings.PROVIDER_CIRCUIT_PAUSE = timedelta(0)
-    circuits.note(second.pk, [unavailable(message="Refused the connection.")] * 3)
+    circuits.note({second.pk: [unavailable(message="Refused the connection.")] * 3})
     queue()  # goes through the first app
     Drain().run()
     assert [slug for slug, _ in script.calls] == ["first-sms"]

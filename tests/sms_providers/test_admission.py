@@ -30,7 +30,7 @@ def mora(install: Callable[..., OrganizationApp], gateway: Gateway) -> Organizat
 
 
 def test_an_open_circuit_answers_502_without_a_call(api: Api, mora: OrganizationApp, gateway: Gateway) -> None:
-    circuits.note(mora.pk, [DOWN] * 10)
+    circuits.note({mora.pk: [DOWN] * 10})
     answer = api.post(SEND, GOOD)
     assert answer.status_code == 502
     assert answer.json()["details"]["reason"] == "circuit_open"
@@ -42,7 +42,7 @@ def test_an_open_circuit_answers_502_without_a_call(api: Api, mora: Organization
 
 def test_a_success_after_the_pause_closes_it(api: Api, mora: OrganizationApp, settings: Settings) -> None:
     settings.PROVIDER_CIRCUIT_PAUSE = timedelta(0)
-    circuits.note(mora.pk, [DOWN] * 10)
+    circuits.note({mora.pk: [DOWN] * 10})
     assert api.post(SEND, GOOD).status_code == 200
     assert circuits.not_closed() == {}
 

@@ -39,17 +39,17 @@ def let_the_pause_end() -> None:
 
 @pytest.mark.parametrize("failure", [DOWN, WRONG_KEY, unknown("read_timeout", "No answer.")])
 def test_failures_in_a_row_open_it(failure: Result) -> None:
-    circuits.note(APP, [failure, failure])
+    circuits.note({APP: [failure, failure]})
     assert seconds_left() is None
-    circuits.note(APP, [failure])
+    circuits.note({APP: [failure]})
     assert seconds_left() == pytest.approx(60, abs=2)
     assert list(circuits.not_closed()) == [APP]
 
 
 def test_a_success_in_between_counts() -> None:
-    circuits.note(APP, [DOWN, DOWN, accepted("1"), DOWN, DOWN])
+    circuits.note({APP: [DOWN, DOWN, accepted("1"), DOWN, DOWN]})
     assert seconds_left() is None
-    circuits.note(APP, [DOWN])
+    circuits.note({APP: [DOWN]})
     assert seconds_left() is not None
 
 
@@ -66,60 +66,60 @@ def test_a_success_in_between_counts() -> None:
     ],
 )
 def test_what_is_not_the_installations_failure_never_opens_it(result: Result) -> None:
-    circuits.note(APP, [result] * 10)
+    circuits.note({APP: [result] * 10})
     assert seconds_left() is None
 
 
 def test_one_caller_tries_when_the_pause_is_over_and_its_success_closes_it() -> None:
-    circuits.note(APP, [DOWN] * 3)
+    circuits.note({APP: [DOWN] * 3})
     let_the_pause_end()
     assert seconds_left() == 0
     assert [circuits.may_try(APP) for _ in range(3)] == [True, False, False]
-    circuits.note(APP, [accepted("1")])
+    circuits.note({APP: [accepted("1")]})
     assert seconds_left() is None
     assert circuits.not_closed() == {}
 
 
 def test_each_failed_try_doubles_the_pause_up_to_the_longest() -> None:
-    circuits.note(APP, [DOWN] * 3)
+    circuits.note({APP: [DOWN] * 3})
     pauses = []
     for _ in range(3):
         let_the_pause_end()
         assert seconds_left() == 0
-        circuits.note(APP, [DOWN])
+        circuits.note({APP: [DOWN]})
         pauses.append(seconds_left())
     assert pauses == [pytest.approx(120, abs=2), pytest.approx(200, abs=2), pytest.approx(200, abs=2)]
 
 
 def test_answers_of_calls_that_began_before_do_not_lengthen_the_pause() -> None:
-    circuits.note(APP, [DOWN] * 3)
-    circuits.note(APP, [DOWN] * 50)
+    circuits.note({APP: [DOWN] * 3})
+    circuits.note({APP: [DOWN] * 50})
     assert seconds_left() == pytest.approx(60, abs=2)
 
 
 def test_somebody_who_has_seen_to_it_closes_it() -> None:
-    circuits.note(APP, [DOWN] * 3)
+    circuits.note({APP: [DOWN] * 3})
     circuits.close(APP)
     assert seconds_left() is None
-    circuits.note(APP, [DOWN] * 2)
+    circuits.note({APP: [DOWN] * 2})
     assert seconds_left() is None
 
 
 def test_circuits_are_each_installations_own() -> None:
-    circuits.note(APP, [DOWN] * 3)
+    circuits.note({APP: [DOWN] * 3})
     assert set(circuits.look([APP, APP + 1])) == {APP}
 
 
 def test_while_redis_is_down_every_circuit_is_closed() -> None:
-    circuits.note(APP, [DOWN] * 3)
+    circuits.note({APP: [DOWN] * 3})
     with mock.patch.object(linkit.redis, "_script", side_effect=redis.ConnectionError):
         assert circuits.look([APP]) == {}
-        circuits.note(APP, [DOWN])
+        circuits.note({APP: [DOWN]})
         circuits.close(APP)
         assert circuits.not_closed() == {}
 
 
 def test_health_counts_them_and_is_not_the_worse_for_them() -> None:
     assert health.check_apps().figures == {"open_circuits": 0}
-    circuits.note(APP, [DOWN] * 3)
+    circuits.note({APP: [DOWN] * 3})
     assert health.check_apps().as_dict() == {"status": "healthy", "open_circuits": 1}
