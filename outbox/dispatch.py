@@ -32,7 +32,7 @@ from sms_providers.transport import Budget
 logger = logging.getLogger(__name__)
 
 _IDLE_CLAIM_PAUSE = 0.05  # seconds between looks into an empty queue while calls are in flight
-_RESULT_WAIT = 0.05  # seconds; how long the loop waits for a first result before it looks around
+_RESULT_WAIT = 0.1  # seconds; how long the loop waits for a first result before it looks around
 _BATCH_WAIT = 0.015  # seconds after the first result in which others join it: a transaction each would be slower
 _PROBE_PAUSE = 1.0  # seconds that the others wait while one message tries a half-open circuit
 # Seconds, of winding down, in which calls still begin: with that and the limit of a call a task ends within a minute.
@@ -275,7 +275,8 @@ class Drain:
         batch = []
         with contextlib.suppress(queue.Empty):
             batch.append(self._results.get(timeout=_RESULT_WAIT))
-            waits_until = time.monotonic() + _BATCH_WAIT
+            is_short = self._in_flight > settings.OUTBOX_SENDERS  # of places for more
+            waits_until = time.monotonic() + (_BATCH_WAIT if is_short else _RESULT_WAIT)
             while len(batch) < min(self._in_flight, settings.OUTBOX_SENDERS // 2):
                 batch.append(self._results.get(timeout=max(0.0, waits_until - time.monotonic())))
             while len(batch) < 2 * settings.OUTBOX_SENDERS:

@@ -23,6 +23,7 @@ from sms_providers.sending import Route
 logger = logging.getLogger(__name__)
 
 _AHEAD = 1.0  # seconds; so much of its rate a queue has in hand, or one message
+_ASK_EVERY = pacing.AHEAD / 2  # seconds before more permits of an installation are asked for
 _STARVED = 1.0  # seconds without a permit
 _MOST = 16  # times the senders: so many messages at most are in hand, whatever their rates
 NO_PERMITS_PAUSE = 5.0  # seconds before permits are asked for again when Redis does not answer
@@ -88,7 +89,9 @@ class Hand:
         if self._barred.get(queue.key, 0.0) > now or self.barred_apps.get(queue.app_id or 0, 0.0) > now:
             return 0
         most = 2 * settings.OUTBOX_SENDERS
-        return max(0, min(most, self._quota.get(queue.key, most) - self._held[queue.key]))
+        quota = self._quota.get(queue.key, most)
+        left = quota - self._held[queue.key]
+        return min(most, left) if 2 * left >= quota else 0  # a few at a time would be a claim for each
 
     def bar(self, key: uuid.UUID, *, seconds: float) -> None:
         """Take nothing of this queue for a while: nobody can send it."""
@@ -168,7 +171,8 @@ class Hand:
         now = time.monotonic()
         for app_id, given in permits.items():
             line = self._lines[app_id]
-            line.ask_at = now + given.wait
+            # When permits are given out one by one, each message would have a transaction of its own.
+            line.ask_at = now + max(given.wait, _ASK_EVERY)
             line.empty_since = None if given.moments else line.empty_since or now
         return {app_id: given.moments for app_id, given in permits.items()}
 

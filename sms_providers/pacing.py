@@ -18,7 +18,7 @@ from linkit.redis import evaluate
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 0.1  # seconds; how far ahead permits are given out
+AHEAD = 0.2  # seconds; how far ahead permits are given out
 # Seconds that a permit may be used late. Little enough that 5 s at the gateway never hold 5 % more than 5 s of permits.
 LATE = 0.15
 PATIENCE = 2.0  # seconds, at most, that somebody waits for a permit when it is for one message
