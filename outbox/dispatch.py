@@ -6,34 +6,30 @@ lease and a thread, never a transaction, and no batch waits for its slowest mess
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
 import threading
 import time
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import redis
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from linkit import clock, faults
 from outbox import claims, routing
 from outbox.claims import Claimed, Installed, Started
 from outbox.hand import NO_PERMITS_PAUSE, Hand, Ready
+from outbox.senders import Senders
 from outbox.turns import Turns, key_of
 from sms_providers import circuits, pacing
-from sms_providers.results import Fault, Result, unavailable, unknown
-from sms_providers.sending import Route, sms_for
-from sms_providers.transport import Budget
+from sms_providers.results import Result
+from sms_providers.sending import Route
 
 logger = logging.getLogger(__name__)
 
 _IDLE_CLAIM_PAUSE = 0.05  # seconds between looks into an empty queue while calls are in flight
-_RESULT_WAIT = 0.1  # seconds; how long the loop waits for a first result before it looks around
 _BATCH_WAIT = 0.015  # seconds after the first result in which others join it: a transaction each would be slower
+_PACED_BATCH_WAIT = 0.1  # seconds, likewise, while no place is needed: all that is in hand waits for permits
 _PROBE_PAUSE = 1.0  # seconds that the others wait while one message tries a half-open circuit
 # Seconds, of winding down, in which calls still begin: with that and the limit of a call a task ends within a minute.
 _LAST_STARTS = 3.0
@@ -60,13 +56,10 @@ class Drain:
         self._installed = Installed()
         self._hand = Hand()
         self._meters: defaultdict[int, pacing.Meter] = defaultdict(pacing.Meter)  # by installation
-        self._in_flight = 0
+        self._senders = Senders()
+        self._is_paced = False
         self._next_claim = 0.0
         self._failing_since: float | None = None  # of the write under way
-        self._last_start = float("inf")  # when no further call begins, also of a message that is marked
-        self._senders: list[threading.Thread] = []
-        self._started: queue.SimpleQueue[tuple[Started, Ready] | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[Started, Result]] = queue.SimpleQueue()
 
     def run(self) -> Counter[str]:
         """Drain, and return how many messages went to each status."""
@@ -83,7 +76,7 @@ class Drain:
         while not self.stop.is_set() and time.monotonic() < ends_at:
             found = self._claim_ahead()
             self._start()
-            if self._in_flight or self._hand:
+            if self._senders.in_flight or self._hand:
                 self._collect()
                 is_sure = False
             elif found or not is_sure:
@@ -95,17 +88,16 @@ class Drain:
 
     def wind_down(self) -> None:
         """Give unstarted messages back, and write down what is still in flight."""
-        self._last_start = time.monotonic() + _LAST_STARTS
+        self._senders.begin_no_more(after=_LAST_STARTS)
         try:
             if self._hand:
                 returned = self._hand.clear()
                 claims.give_back(returned)
                 self.tally["returned"] += len(returned)
         finally:
-            while self._in_flight:
+            while self._senders.in_flight:
                 self._collect()
-            for _ in self._senders:
-                self._started.put(None)
+            self._senders.end()
 
     # --- claiming ------------------------------------------------------------------------------------------
 
@@ -186,7 +178,10 @@ class Drain:
         """Mark as many messages as senders can soon take, and hand them over."""
         batch: dict[str, Ready] = {}
         late = self._hand.late()
-        for ready in self._hand.take(self._free_places(wanted=len(self._hand))):
+        places = self._senders.free_places(wanted=len(self._hand))
+        taken = list(self._hand.take(places))
+        self._is_paced = len(self._hand) > 0 and len(taken) < places  # what is left waits for permits
+        for ready in taken:
             if time.monotonic() < ready.claimed.start_by:
                 batch[ready.claimed.message.pk] = ready
             else:
@@ -199,90 +194,19 @@ class Drain:
             self.tally["waiting"] += len(stranded)
         if batch:
             for started in claims.mark_started([(ready.claimed, ready.route) for ready in batch.values()]):
-                self._in_flight += 1
-                self._started.put((started, batch.pop(started.claimed.message.pk)))
+                self._senders.send(started, batch.pop(started.claimed.message.pk))
             if batch:  # perhaps since their app is not any more what it was
                 self._installed.forget()
             late += [ready.claimed for ready in batch.values()]
         if late:
             claims.give_back(late)
 
-    def _free_places(self, *, wanted: int) -> int:
-        """Return how many more may be marked, starting threads as long as more are wanted and allowed.
-
-        As many as there are senders may be marked beyond those being sent, so that none is idle while we write.
-        A thread is there before a message is marked for it: a marked one that nobody can send would end unknown.
-        """
-        most = min(self._in_flight + wanted, settings.OUTBOX_SENDERS)
-        while len(self._senders) < most:
-            sender = threading.Thread(target=self._send_all, name=f"sender-{len(self._senders)}", daemon=True)
-            try:
-                sender.start()
-            except RuntimeError:  # the system allows no more threads
-                if not self._senders:
-                    raise
-                break
-            self._senders.append(sender)
-        return max(0, 2 * len(self._senders) - self._in_flight)
-
-    # --- sending -------------------------------------------------------------------------------------------
-
-    def _send_all(self) -> None:
-        """Call providers until told to end. A sender thread touches no database."""
-        while (handed := self._started.get()) is not None:
-            started, ready = handed
-            self._results.put((started, self._send(started, ready)))
-
-    def _send(self, started: Started, ready: Ready) -> Result:
-        """Call the provider for one message. Whatever happens, there is a result."""
-        log = started.claimed.log
-        assert log is not None  # the start mark wrote it
-        try:
-            if (no_permit := self._wait_for_permit(ready)) is not None:
-                return no_permit
-            if time.monotonic() > self._last_start:
-                said = "The worker was told to end before the call. Nothing was sent."
-                return unavailable(message=said, reason="worker_ended", retry_after=timedelta(0))
-            budget = Budget(settings.PROVIDER_CALL_LIMIT, start_by=started.claimed.start_by)
-            return started.route.adapter.send(sms_for(log, times_refused=started.times_refused), budget)
-        except BaseException as error:  # also what a site's own adapter may raise to end a process
-            logger.error("Message %s: sending broke off: %s", started.claimed.message.pk, faults.describe(error))
-            return unknown("internal_error", "A fault of ours during the call. The message may have been sent.")
-
-    def _wait_for_permit(self, ready: Ready) -> Result | None:
-        """Wait for the moment of its permit. One that is long past is given up for another, from the same Redis."""
-        moment, app = ready.moment, ready.route.app
-        if moment is None or app is None:
-            return None
-        while True:
-            if (ahead := moment - time.monotonic()) > 0:
-                time.sleep(ahead)
-            if time.monotonic() <= moment + pacing.LATE:
-                return None
-            try:
-                permits = pacing.reserve(app.pk, per_second=ready.per_second, count=1, ahead=pacing.PATIENCE)
-            except redis.RedisError:
-                permits = pacing.Permits([], 0.0)
-            if not permits.moments:
-                said = "No permit of its app's rate could be had in time. Nothing was sent."
-                return unavailable(Fault.THROTTLED, said, reason="app_rate_reached")
-            (moment,) = permits.moments
-
     # --- finishing -----------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         """Wait for a result, and write it with those that come soon after."""
-        batch = []
-        with contextlib.suppress(queue.Empty):
-            batch.append(self._results.get(timeout=_RESULT_WAIT))
-            is_short = self._in_flight > settings.OUTBOX_SENDERS  # of places for more
-            waits_until = time.monotonic() + (_BATCH_WAIT if is_short else _RESULT_WAIT)
-            while len(batch) < min(self._in_flight, settings.OUTBOX_SENDERS // 2):
-                batch.append(self._results.get(timeout=max(0.0, waits_until - time.monotonic())))
-            while len(batch) < 2 * settings.OUTBOX_SENDERS:
-                batch.append(self._results.get_nowait())
+        batch = self._senders.results(more_within=_PACED_BATCH_WAIT if self._is_paced else _BATCH_WAIT)
         if batch:
-            self._in_flight -= len(batch)
             self._write(batch)
             self._learn(batch)
 

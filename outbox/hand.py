@@ -39,31 +39,68 @@ class Ready:
     per_second: float = 0.0
 
 
+class _Waiting:
+    """Messages in hand, in turns: single ones before rows of jobs, and in each lane one of each queue after the other.
+
+    A claim takes whole batches of a queue. Who comes after one need not wait for all of it.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: tuple[dict[uuid.UUID, _Queue], dict[uuid.UUID, _Queue]] = ({}, {})
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, claimed: Claimed, route: Route) -> None:
+        lane = self._lanes[claimed.message.job_id is not None]
+        lane.setdefault(key_of(claimed.message), deque()).append((claimed, route))
+        self._count += 1
+
+    def pop(self) -> tuple[Claimed, Route]:
+        lane = self._lanes[0] or self._lanes[1]
+        key, queue = next(iter(lane.items()))
+        del lane[key]
+        first = queue.popleft()
+        if queue:
+            lane[key] = queue  # behind the others
+        self._count -= 1
+        return first
+
+    def pop_late(self, now: float) -> list[Claimed]:
+        """Take out what it is too late to start."""
+        late = []
+        for lane in self._lanes:
+            for key, queue in list(lane.items()):
+                while queue and queue[0][0].start_by <= now:
+                    late.append(queue.popleft()[0])
+                if not queue:
+                    del lane[key]
+        self._count -= len(late)
+        return late
+
+
+_Queue = deque[tuple[Claimed, Route]]
+
+
 @dataclass
 class _Line:
-    """The messages of one installation with a rate: single ones before rows of jobs."""
+    """The messages of one installation with a rate."""
 
     per_second: float
-    singles: deque[tuple[Claimed, Route]] = field(default_factory=deque)
-    rows: deque[tuple[Claimed, Route]] = field(default_factory=deque)
+    waiting: _Waiting = field(default_factory=_Waiting)
     ask_at: float = 0.0
     empty_since: float | None = None  # since when no permit was to be had
 
     def __len__(self) -> int:
-        return len(self.singles) + len(self.rows)
-
-    def add(self, claimed: Claimed, route: Route) -> None:
-        (self.rows if claimed.message.job_id else self.singles).append((claimed, route))
-
-    def pop(self) -> tuple[Claimed, Route]:
-        return (self.singles or self.rows).popleft()
+        return len(self.waiting)
 
 
 class Hand:
     """Messages in hand, by whether they need a permit."""
 
     def __init__(self) -> None:
-        self._free: deque[tuple[Claimed, Route]] = deque()
+        self._free = _Waiting()
         self._lines: dict[int, _Line] = {}
         self._held: Counter[uuid.UUID] = Counter()  # by queue: how many wait for permits
         self._quota: dict[uuid.UUID, int] = {}  # by queue: how many may
@@ -113,7 +150,7 @@ class Hand:
         if per_second is None or route.app is None:
             if not self._held[key]:
                 self._quota.pop(key, None)
-            self._free.append((claimed, route))
+            self._free.add(claimed, route)
             return True
         line = self._lines.setdefault(route.app.pk, _Line(per_second))
         line.per_second = per_second
@@ -121,7 +158,7 @@ class Hand:
         if len(line) >= max(1, per_second * settings.OUTBOX_LEASE.total_seconds() / 4):
             self.bar(key, seconds=1.0)
             return False
-        line.add(claimed, route)
+        line.waiting.add(claimed, route)
         self._held[key] += 1
         return True
 
@@ -139,7 +176,7 @@ class Hand:
             if line is None:
                 for _ in range(min(len(self._free), share, count)):
                     count -= 1
-                    yield Ready(*self._free.popleft())
+                    yield Ready(*self._free.pop())
             else:
                 for moment in permits.get(app_id, ()):
                     claimed, route = self._popped(line)
@@ -147,7 +184,7 @@ class Hand:
                     yield Ready(claimed, route, moment, line.per_second)
         while count and self._free:
             count -= 1
-            yield Ready(*self._free.popleft())
+            yield Ready(*self._free.pop())
 
     def _permits(self, lines: list[tuple[int, _Line]], *, share: int, count: int) -> dict[int, list[float]]:
         """Take permits for up to `share` messages of each line, `count` in all."""
@@ -171,8 +208,9 @@ class Hand:
         now = time.monotonic()
         for app_id, given in permits.items():
             line = self._lines[app_id]
-            # When permits are given out one by one, each message would have a transaction of its own.
-            line.ask_at = now + max(given.wait, _ASK_EVERY)
+            # Asked for as soon as there is one, each permit would have a transaction of its own.
+            is_short = len(given.moments) < wanted[app_id].count
+            line.ask_at = now + (max(given.wait, _ASK_EVERY) if is_short else given.wait)
             line.empty_since = None if given.moments else line.empty_since or now
         return {app_id: given.moments for app_id, given in permits.items()}
 
@@ -184,26 +222,21 @@ class Hand:
     def late(self) -> list[Claimed]:
         """Take out what has waited for its permit for too long to be sent under its lease."""
         now = time.monotonic()
-        late = []
-        for line in self._lines.values():
-            for waiting in (line.singles, line.rows):
-                while waiting and waiting[0][0].start_by <= now:
-                    late.append(waiting.popleft()[0])
+        late = [claimed for line in self._lines.values() for claimed in line.waiting.pop_late(now)]
         self._let_go(late)
         return late
 
     def clear(self) -> list[Claimed]:
         """Take out everything."""
-        everything = [*self.stranded(), *(claimed for claimed, _ in self._free)]
-        for line in self._lines.values():
-            everything += [claimed for claimed, _ in (*line.singles, *line.rows)]
-        self._free.clear()
+        everything = self.stranded()
+        for waiting in (self._free, *(line.waiting for line in self._lines.values())):
+            everything += [waiting.pop()[0] for _ in range(len(waiting))]
         self._lines.clear()
         self._held.clear()
         return everything
 
     def _popped(self, line: _Line) -> tuple[Claimed, Route]:
-        claimed, route = line.pop()
+        claimed, route = line.waiting.pop()
         self._let_go([claimed])
         return claimed, route
 
