@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _IDLE_CLAIM_PAUSE = 0.05  # seconds between looks into an empty queue while calls are in flight
 _BATCH_WAIT = 0.015  # seconds after the first result in which others join it: a transaction each would be slower
 _PACED_BATCH_WAIT = 0.1  # seconds, likewise, while no place is needed: all that is in hand waits for permits
+_FINE = 0.25  # seconds that an installation is taken to be as it was, unless a result speaks against it
 _PROBE_PAUSE = 1.0  # seconds that the others wait while one message tries a half-open circuit
 # Seconds, of winding down, in which calls still begin: with that and the limit of a call a task ends within a minute.
 _LAST_STARTS = 3.0
@@ -58,6 +59,7 @@ class Drain:
         self._meters: defaultdict[int, pacing.Meter] = defaultdict(pacing.Meter)  # by installation
         self._senders = Senders()
         self._is_paced = False
+        self._fine_until: dict[int, float] = {}  # by installation: neither slowed down nor left alone
         self._next_claim = 0.0
         self._failing_since: float | None = None  # of the write under way
 
@@ -119,8 +121,11 @@ class Drain:
         """Route what was claimed; what cannot be sent now goes back, to be looked at again when it may."""
         now, returned, waits = claimed[0].since, [], {}
         apps = {app.pk for item in claimed for app in item.apps}
-        lowered, shut, half_open = pacing.lowered(apps), {}, set()
-        for app_id, seconds in circuits.look(apps).items():
+        moment = time.monotonic()
+        unsure = {app_id for app_id in apps if self._fine_until.get(app_id, 0.0) <= moment}
+        lowered, left_alone, shut, half_open = pacing.lowered(unsure), circuits.look(unsure), {}, set()
+        self._fine_until.update(dict.fromkeys(unsure - lowered.keys() - left_alone.keys(), moment + _FINE))
+        for app_id, seconds in left_alone.items():
             if seconds:
                 shut[app_id] = now + timedelta(seconds=seconds)
                 self._hand.barred_apps[app_id] = time.monotonic() + min(seconds, _BARRED)
@@ -219,6 +224,8 @@ class Drain:
                 self._meters[started.route.app.pk].note()
         circuits.note(by_app)
         for app_id, results in by_app.items():
+            if not all(circuits.works(result) for result in results):
+                self._fine_until.pop(app_id, None)
             if any(result.is_throttled and result.http_status for result in results):
                 rate = self._hand.rate_of(app_id) or self._meters[app_id].per_second
                 pacing.slow_down(app_id, per_second=rate)

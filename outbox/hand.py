@@ -116,7 +116,7 @@ class Hand:
     def wants(self) -> int:
         """How many more messages would keep the senders busy: two rounds of them, taken when one is left."""
         free = len(self._free)
-        if free >= settings.OUTBOX_SENDERS or len(self) >= _MOST * settings.OUTBOX_SENDERS:
+        if free > 3 * settings.OUTBOX_SENDERS // 2 or len(self) >= _MOST * settings.OUTBOX_SENDERS:
             return 0
         return 2 * settings.OUTBOX_SENDERS - free
 
