@@ -46,6 +46,13 @@ def test_failures_in_a_row_open_it(failure: Result) -> None:
     assert list(circuits.not_closed()) == [APP]
 
 
+def test_results_of_several_installations_are_noted_at_once_and_each_counts_for_itself() -> None:
+    circuits.note({APP: [DOWN] * 2, APP + 1: [DOWN] * 3, APP + 2: [accepted("1")], APP + 3: []})
+    assert list(circuits.not_closed()) == [APP + 1]
+    circuits.note({APP: [DOWN], APP + 1: [accepted("1")]})
+    assert list(circuits.not_closed()) == [APP]
+
+
 def test_a_success_in_between_counts() -> None:
     circuits.note({APP: [DOWN, DOWN, accepted("1"), DOWN, DOWN]})
     assert seconds_left() is None

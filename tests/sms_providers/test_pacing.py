@@ -46,6 +46,15 @@ def test_installations_have_permits_of_their_own() -> None:
     assert pacing.reserve(APP + 1, per_second=1, count=1).moments
 
 
+def test_several_installations_are_asked_for_at_once_and_each_has_its_own_rate() -> None:
+    wanted = {APP: pacing.Wanted(10, 100, ahead=0.5), APP + 1: pacing.Wanted(20, 3, ahead=0.5)}
+    permits = pacing.reserve_each(wanted)
+    assert {app_id: len(given.moments) for app_id, given in permits.items()} == {APP: 6, APP + 1: 3}
+    permits = pacing.reserve_each(wanted)
+    assert {app_id: len(given.moments) for app_id, given in permits.items()} == {APP: 0, APP + 1: 3}
+    assert pacing.reserve_each({}) == {}
+
+
 def test_many_askers_at_once_never_get_more_than_the_rate() -> None:
     moments: list[float] = []
     until = time.monotonic() + 1.0
