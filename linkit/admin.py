@@ -10,7 +10,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.admin.models import ADDITION
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import BaseUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
@@ -22,14 +22,16 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
 from django.views.decorators.debug import sensitive_variables
 
-from linkit import clock, tokens
+from linkit import audit, clock, tokens
 from linkit.forms import OrganizationsForm
 from linkit.markup import badge, ltr, moment
-from linkit.models import ApiKey, Membership, Organization, Token, User
+from linkit.models import ApiKey, AuditEntry, Membership, Organization, Token, User
 from linkit.permissions import Scope
-from linkit.tenancy import ConsoleAdmin, OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, reach
+from linkit.tenancy import ConsoleAdmin, OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, person, reach
 from linkit.widgets import LocalDateTimeInput, plain_choice, regions
 
 # Roles decide here, not groups.
@@ -305,10 +307,10 @@ class ApiKeyAdmin(TenantAdmin):
         form = KeyForm(request.POST or None, organizations=organizations)
         if not form.is_valid():
             return self.page(request, "linkit/api_key_add.html", {"title": "Add API key", "form": form})
-        key, secret = tokens.issue_api_key(created_by=_person(request), **form.cleaned_data)
+        key, secret = tokens.issue_api_key(created_by=person(request), **form.cleaned_data)
         kind = "test" if key.is_test else "live"
         made = ApiKey.objects.get(pk=key.pk)
-        self.note(request, made, f"Made a {kind} key that may {', '.join(made.scopes)}.", flag=ADDITION)
+        self.note(request, made, noop("Made a key (%(what)s)."), {"what": [kind, *made.scopes]}, flag=ADDITION)
         context = {
             "title": "Your new API key",
             "key": made,
@@ -362,7 +364,7 @@ class ApiKeyAdmin(TenantAdmin):
         live = [key for key in keys if key.revoked_at is None]
         for key in live:
             tokens.revoke(key)
-            self.note(request, key, "Revoked.")
+            self.note(request, key, noop("Revoked."))
         names = ", ".join(str(key) for key in live)
         if live:
             self.message_user(request, f"Revoked: {names}. Programs that use it are refused within a second.")
@@ -370,36 +372,34 @@ class ApiKeyAdmin(TenantAdmin):
             self.message_user(request, "Nothing to do: already revoked.", messages.WARNING)
 
 
-def _person(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # the console's frame lets nobody else in
-    return request.user
-
-
 # --- audit ----------------------------------------------------------------------------------------------------
 
 
-@admin.register(LogEntry)
-class AuditAdmin(ReadOnlyAdmin):
-    """Who did what in the console, over all organizations; superusers only. Each row's page has its own history."""
+@admin.register(AuditEntry)
+class AuditAdmin(ReadOnlyAdmin, TenantAdmin):
+    """Who did what in the console, for administrators of the organization. Each row's page has its own history."""
 
+    view_scope = Scope.KEYS
     section, position = Section.ACCESS, 90
-    list_title = "Audit trail"
-    list_display = ["when", "user", "thing", "what"]
+    list_title = _lazy("Audit trail")
+    list_display = ["when", "organization", "user", "thing", "what"]
     list_display_links = None
-    list_select_related = ["user", "content_type"]
-    list_filter = ["action_time"]
+    list_select_related = ["user", "content_type", "organization"]
+    list_filter = ["action_time", OrganizationFilter]
     search_fields = ["user__email", "object_repr"]
-    empty_message = "Nothing has been done in the console yet."
+    ordering = ["-pk"]
+    sortable_by = ()
+    empty_message = _lazy("Nothing has been done in the console yet.")
 
-    @admin.display(description="Time", ordering="action_time")
-    def when(self, entry: LogEntry) -> SafeString:
+    @admin.display(description=_lazy("Time"))
+    def when(self, entry: AuditEntry) -> SafeString:
         return moment(entry.action_time)
 
-    @admin.display(description="Of what")
-    def thing(self, entry: LogEntry) -> str:
+    @admin.display(description=_lazy("Of what"))
+    def thing(self, entry: AuditEntry) -> str:
         kind = entry.content_type.name if entry.content_type else ""
         return f"{kind}: {entry.object_repr}"
 
-    @admin.display(description="Done")
-    def what(self, entry: LogEntry) -> str:
-        return entry.get_change_message()
+    @admin.display(description=_lazy("Done"))
+    def what(self, entry: AuditEntry) -> str:
+        return audit.in_words(entry)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from zoneinfo import available_timezones
 
 import phonenumbers
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
@@ -190,3 +191,20 @@ class ApiKey(Token):
     class Meta:
         proxy = True
         verbose_name = "API key"
+
+
+class AuditEntry(LogEntry):
+    """Who did what in the console, and to which organization: its administrators may see it. `linkit.audit` writes it.
+
+    The organization is empty for what concerns the whole platform, such as a person or a general rate.
+    """
+
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+", db_index=False)
+
+    class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit trail"
+        indexes = [
+            # The trail of one organization, newest first.
+            models.Index(fields=["organization", "-logentry_ptr"], name="audit_by_organization"),
+        ]

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.negotiation import DefaultContentNegotiation
 
@@ -37,6 +38,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="docs",
     ),
     path("api/", include(contact_api)),
+    path("language", set_language, name="set_language"),
     path("admin/", admin.site.urls),
 ]
 

@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "linkit.headers.ContentSecurityPolicyMiddleware",
     "linkit.middleware.PageSessionMiddleware",
+    "linkit.middleware.PageLanguageMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "linkit.middleware.PageAuthenticationMiddleware",
@@ -234,7 +235,11 @@ SPECTACULAR_SETTINGS = {
 
 # --- Language and time ----------------------------------------------------------------------------------------
 
+# Of the console. The API, the log and what is stored are in English.
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ar", "العربية")]
+LANGUAGE_COOKIE_NAME, LANGUAGE_COOKIE_AGE = "linkit_language", 31_536_000
+LANGUAGE_COOKIE_SECURE, LANGUAGE_COOKIE_HTTPONLY, LANGUAGE_COOKIE_SAMESITE = IS_HTTPS, True, "Lax"
 TIME_ZONE = "UTC"
 
 # --- SMS providers --------------------------------------------------------------------------------------------
