@@ -8,6 +8,8 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from billing.models import DIGITS, MAX_AMOUNT, PLACES, Rate
 from linkit import clock
@@ -23,13 +25,15 @@ _LEAST_FIELDS = 6  # for thresholds
 class MoveForm(OnceForm):
     """Credits that come or go. `once` becomes the ledger's reference."""
 
-    amount = forms.DecimalField(max_digits=DIGITS, decimal_places=PLACES, widget=AmountInput)
-    description = forms.CharField(max_length=200, required=False, widget=forms.TextInput(attrs={"class": "vTextField"}))
+    amount = forms.DecimalField(label=_lazy("Amount"), max_digits=DIGITS, decimal_places=PLACES, widget=AmountInput)
+    description = forms.CharField(
+        label=_lazy("Reason"), max_length=200, widget=forms.TextInput(attrs={"class": "vTextField"})
+    )
 
     def clean_amount(self) -> Decimal:
         amount: Decimal = self.cleaned_data["amount"]
         if abs(amount) > MAX_AMOUNT:
-            raise ValidationError(f"At most {MAX_AMOUNT:,.0f} credits at once.")
+            raise ValidationError(_("At most %(most)s credits at once.") % {"most": f"{MAX_AMOUNT:,.0f}"})
         return amount
 
     def refuse(self, problem: LinkitError) -> None:
@@ -42,17 +46,19 @@ class MoveForm(OnceForm):
 class TopUpForm(MoveForm):
     """Credits for an organization, which gets an account by its first top-up."""
 
-    organization = forms.ModelChoiceField(Organization.objects.all(), empty_label="Choose one")
+    organization = forms.ModelChoiceField(
+        Organization.objects.all(), label=_lazy("Organization"), empty_label=_lazy("Choose one")
+    )
     field_order = ["organization"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["description"].help_text = "Shown in the ledger, such as the number of an invoice."
+        self.fields["description"].help_text = _("Shown in the ledger, such as the number of an invoice.")
 
     def clean_amount(self) -> Decimal:
         amount = super().clean_amount()
         if amount <= 0:
-            raise ValidationError("A top-up is above zero. To take credits away, adjust the balance.")
+            raise ValidationError(_("A top-up is above zero. To take credits away, adjust the balance."))
         return amount
 
 
@@ -61,14 +67,13 @@ class AdjustForm(MoveForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["amount"].help_text = "With a minus to take credits away, such as -12.5."
-        self.fields["description"].required = True
-        self.fields["description"].help_text = "Why. Shown in the ledger."
+        self.fields["amount"].help_text = _("With a minus to take credits away, such as -12.5.")
+        self.fields["description"].help_text = _("Why. Shown in the ledger.")
 
     def clean_amount(self) -> Decimal:
         amount = super().clean_amount()
         if not amount:
-            raise ValidationError("An adjustment of nothing changes nothing.")
+            raise ValidationError(_("An adjustment of nothing changes nothing."))
         return amount
 
 
@@ -79,7 +84,7 @@ class ThresholdsForm(forms.Form):
         super().__init__(*args, **kwargs)
         for number in range(max(_LEAST_FIELDS, len(thresholds))):
             self.fields[f"threshold_{number}"] = forms.DecimalField(
-                label=f"Threshold {number + 1}",
+                label=_("Threshold %(number)s") % {"number": number + 1},
                 required=False,
                 min_value=Decimal(0),
                 max_value=MAX_AMOUNT,
@@ -93,7 +98,7 @@ class ThresholdsForm(forms.Form):
         seen: set[Decimal] = set()
         for name, threshold in list(cleaned.items()):
             if threshold in seen:
-                self.add_error(name, "Twice the same.")
+                self.add_error(name, _("Twice the same."))
             elif threshold is not None:
                 seen.add(threshold)
         return cleaned
@@ -114,21 +119,20 @@ class RateForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if (chooser := self.fields.get("organization")) is not None:
             assert isinstance(chooser, forms.ModelChoiceField)
-            plain_choice(chooser).empty_label = "Everybody"
+            plain_choice(chooser).empty_label = _("Everybody")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         today, known = clock.now().date(), self.instance
+        passed = _("That day has passed: what was charged stays. Choose today (UTC) or later.")
         first = cleaned.get("valid_from", known.valid_from)
         if "valid_from" in self.changed_data and first and first < today:
-            self.add_error("valid_from", "That day has passed: what was charged stays. Choose today (UTC) or later.")
+            self.add_error("valid_from", passed)
         if "valid_until" in self.changed_data and (last := cleaned.get("valid_until")):
             if last < today:
-                self.add_error(
-                    "valid_until", "That day has passed: what was charged stays. Choose today (UTC) or later."
-                )
+                self.add_error("valid_until", passed)
             elif first and last < first:
-                self.add_error("valid_until", "It ends before it begins.")
+                self.add_error("valid_until", _("It ends before it begins."))
         self._refuse_a_second(cleaned)
         return cleaned
 
@@ -139,4 +143,4 @@ class RateForm(forms.ModelForm):
             return  # it is not there to be changed, or wrong already
         same = Rate.objects.filter(**{name: cleaned[name] for name in names}).exclude(pk=self.instance.pk)
         if same.exists():
-            self.add_error("valid_from", "There is a rate for this prefix that begins on this day already.")
+            self.add_error("valid_from", _("There is a rate for this prefix that begins on this day already."))

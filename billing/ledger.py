@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet, Sum
+from django.utils.translation import gettext as _
 
 from billing import signals
 from billing.models import MAX_AMOUNT, PLACES, BalanceAlert, CreditAccount, CreditTransaction, Hold, Kind
@@ -209,7 +210,7 @@ def top_up(
     for a reference that named something else.
     """
     if amount.is_nan() or amount <= 0:
-        raise InvalidInput("A top-up is above zero; nothing was added.", fields={"amount": ["Not above zero."]})
+        raise InvalidInput(_("A top-up is above zero; nothing was added."), fields={"amount": ["Not above zero."]})
     return _move(organization, amount, Kind.CREDIT_ADD, description, created_by, reference)
 
 
@@ -223,9 +224,9 @@ def adjust(
 ) -> CreditTransaction:
     """Correct a balance, up or down, for a reason. Raises as `top_up` does, and `InvalidInput` without a reason."""
     if not amount:
-        raise InvalidInput("An adjustment of nothing; nothing was changed.", fields={"amount": ["Zero."]})
+        raise InvalidInput(_("An adjustment of nothing; nothing was changed."), fields={"amount": ["Zero."]})
     if not description.strip():
-        raise InvalidInput("Say why the balance is adjusted.", fields={"description": ["Required."]})
+        raise InvalidInput(_("Say why the balance is adjusted."), fields={"description": ["Required."]})
     return _move(organization, amount, Kind.ADJUSTMENT, description, created_by, reference)
 
 
@@ -239,16 +240,18 @@ def _move(
 ) -> CreditTransaction:
     if not amount.is_finite() or abs(amount) > MAX_AMOUNT:
         raise InvalidInput(
-            f"At most {MAX_AMOUNT:,.0f} credits at once; nothing was changed.", fields={"amount": ["Too large."]}
+            _("At most %(most)s credits at once; nothing was changed.") % {"most": f"{MAX_AMOUNT:,.0f}"},
+            fields={"amount": ["Too large."]},
         )
     if len(description) > _LONGEST_DESCRIPTION:
         raise InvalidInput(
-            f"A description has at most {_LONGEST_DESCRIPTION} characters; nothing was changed.",
+            _("A description has at most %(most)s characters; nothing was changed.") % {"most": _LONGEST_DESCRIPTION},
             fields={"description": ["Too long."]},
         )
     if amount != round(amount, PLACES):
         raise InvalidInput(
-            f"Credits have at most {PLACES} decimal places; nothing was changed.", fields={"amount": ["Too fine."]}
+            _("Credits have at most %(places)s decimal places; nothing was changed.") % {"places": PLACES},
+            fields={"amount": ["Too fine."]},
         )
     with transaction.atomic():
         open_account(organization)
@@ -257,10 +260,12 @@ def _move(
         if reference is not None and (first := CreditTransaction.objects.filter(reference=reference).first()):
             is_top_up = first.kind != Kind.ADJUSTMENT
             if (first.account_id, first.amount, is_top_up) != (account.pk, amount, kind is Kind.CREDIT_ADD):
-                raise Conflict("This reference named another movement; nothing was changed.", reason="reference_used")
+                raise Conflict(
+                    _("This reference named another movement; nothing was changed."), reason="reference_used"
+                )
             return first
         if abs(account.balance + amount) > 10 * MAX_AMOUNT:
-            raise InvalidInput("No account holds as much; nothing was changed.", fields={"amount": ["Too large."]})
+            raise InvalidInput(_("No account holds as much; nothing was changed."), fields={"amount": ["Too large."]})
         if kind is Kind.CREDIT_ADD and not account.transactions.exists():
             kind = Kind.INITIAL
         entry = _enter(

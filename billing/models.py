@@ -10,6 +10,8 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit.models import Organization, TimestampedModel, User
 
@@ -57,15 +59,15 @@ class CreditAccount(TimestampedModel):
         Organization, models.PROTECT, primary_key=True, related_name="credit_account", editable=False
     )
     balance = AmountField(default=Decimal(0), editable=False)
-    held = AmountField(default=Decimal(0), editable=False, help_text="Kept back for messages under way.")
+    held = AmountField(default=Decimal(0), editable=False, help_text=_lazy("Kept back for messages under way."))
 
     class Meta:
-        verbose_name = "credit account"
+        verbose_name = _lazy("credit account")
         ordering = ["organization__name"]
         constraints = [models.CheckConstraint(condition=Q(held__gte=0), name="credit_held_not_negative")]
 
     def __str__(self) -> str:
-        return f"Credits of {self.organization}"
+        return _("Credits of %(organization)s") % {"organization": self.organization}
 
     @property
     def available(self) -> Decimal:
@@ -76,10 +78,10 @@ class CreditAccount(TimestampedModel):
 class Kind(models.TextChoices):
     """Why a balance moved, in the words of the public API."""
 
-    INITIAL = "initial", "Opening balance"
-    CREDIT_ADD = "credit_add", "Top-up"
-    SMS_CHARGE = "sms_charge", "SMS"
-    ADJUSTMENT = "adjustment", "Adjustment"
+    INITIAL = "initial", _lazy("Opening balance")
+    CREDIT_ADD = "credit_add", _lazy("Top-up")
+    SMS_CHARGE = "sms_charge", _lazy("SMS")
+    ADJUSTMENT = "adjustment", _lazy("Adjustment")
 
 
 class CreditTransaction(models.Model):
@@ -88,17 +90,17 @@ class CreditTransaction(models.Model):
     # Of an SMS its id in the SMS log, so that nothing can charge it twice.
     reference = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="transactions", db_index=False)
-    kind = models.CharField("type", max_length=16, choices=Kind)
-    amount = AmountField(help_text="Negative for a charge.")
+    kind = models.CharField(_lazy("type"), max_length=16, choices=Kind)
+    amount = AmountField(help_text=_lazy("Negative for a charge."))
     balance_after = AmountField()
-    program_id = models.UUIDField(null=True, blank=True, help_text="The SMS program that it was charged for.")
+    program_id = models.UUIDField(null=True, blank=True, help_text=_lazy("The SMS program that it was charged for."))
     description = models.CharField(max_length=200, blank=True)
     created_by = models.ForeignKey(User, models.PROTECT, null=True, blank=True, related_name="+", db_index=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
-        verbose_name = "ledger entry"
-        verbose_name_plural = "ledger"
+        verbose_name = _lazy("ledger entry")
+        verbose_name_plural = _lazy("ledger")
         ordering = ["-pk"]
         indexes = [
             # The ledger of one account, newest first; ids are given while the account is locked, so in its order.
@@ -114,7 +116,7 @@ class CreditTransaction(models.Model):
 class Hold(models.Model):
     """Credits kept back for one SMS under way. It is gone once captured or released, and either is final."""
 
-    reference = models.UUIDField(primary_key=True, editable=False, help_text="The SMS in the SMS log.")
+    reference = models.UUIDField(primary_key=True, editable=False, help_text=_lazy("The SMS in the SMS log."))
     account = models.ForeignKey(CreditAccount, models.PROTECT, related_name="holds", db_index=False)
     amount = AmountField()
     program_id = models.UUIDField(null=True, blank=True)
@@ -140,17 +142,21 @@ class Rate(TimestampedModel):
         null=True,
         blank=True,
         related_name="rates",
-        help_text="Empty: everybody who has no rate of their own that fits.",
+        help_text=_lazy("Empty: everybody who has no rate of their own that fits."),
     )
     prefix = models.CharField(
         max_length=8,
         blank=True,
-        validators=[RegexValidator(r"\A[1-9][0-9]{0,7}\Z", "Digits of a country code on, such as 966 or 96650.")],
-        help_text="How numbers begin, without +, such as 966. Empty: every number. The longest that fits counts.",
+        validators=[
+            RegexValidator(r"\A[1-9][0-9]{0,7}\Z", _lazy("Digits of a country code on, such as 966 or 96650."))
+        ],
+        help_text=_lazy(
+            "How numbers begin, without +, such as 966. Empty: every number. The longest that fits counts."
+        ),
     )
-    price = AmountField(validators=[MinValueValidator(Decimal(0))], help_text="Credits for one part.")
-    valid_from = models.DateField(help_text="The first day, in UTC.")
-    valid_until = models.DateField(null=True, blank=True, help_text="The last day. Empty: until further notice.")
+    price = AmountField(validators=[MinValueValidator(Decimal(0))], help_text=_lazy("Credits for one part."))
+    valid_from = models.DateField(help_text=_lazy("The first day, in UTC."))
+    valid_until = models.DateField(null=True, blank=True, help_text=_lazy("The last day. Empty: until further notice."))
     note = models.CharField(max_length=200, blank=True)
 
     class Meta:
@@ -172,14 +178,14 @@ class Rate(TimestampedModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.prefix or 'every number'}: {self.price}"
+        return f"{self.prefix or _('every number')}: {self.price}"
 
 
 class BalanceAlert(models.Model):
     """A balance below which people are told, once until it has been above it again."""
 
     account = models.ForeignKey(CreditAccount, models.CASCADE, related_name="alerts")
-    threshold = AmountField(help_text="Credits.")
+    threshold = AmountField(help_text=_lazy("Credits."))
     alerted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from billing import alerts
 from billing.models import BalanceAlert
@@ -28,10 +29,11 @@ def low_balances(request: HttpRequest) -> Iterable[Notice]:
         return []
     if len(found) == 1:
         return [_one(found[0], is_wide=who.is_wide)]
-    names = format_html_join(", ", "<bdi>{}</bdi>", ((alert.account.organization,) for alert in found[:_NAMES]))
-    text = format_html("Low on credits: {}{}.", names, " and others" if len(found) > _NAMES else "")
+    names = format_html_join(_(", "), "<bdi>{}</bdi>", ((alert.account.organization,) for alert in found[:_NAMES]))
+    sentence = _("Low on credits: {} and others.") if len(found) > _NAMES else _("Low on credits: {}.")
+    text = format_html(sentence, names)
     url = f"{reverse('admin:billing_creditaccount_changelist')}?state=low"
-    return [Notice("caution", text, url, "Look at the accounts")]
+    return [Notice("caution", text, url, _("Look at the accounts"))]
 
 
 def _one(alert: BalanceAlert, *, is_wide: bool) -> Notice:
@@ -39,7 +41,7 @@ def _one(alert: BalanceAlert, *, is_wide: bool) -> Notice:
     whose = format_html("<bdi>{}</bdi>: ", account.organization) if is_wide else SafeString()
     url = reverse("admin:billing_creditaccount_change", args=[account.pk])
     if account.available <= 0:
-        words = "No credits are left. What costs credits is refused, or waits, until there is a top-up."
-        return Notice("bad", format_html("{}{}", whose, words), url, "Look at the account")
-    text = format_html("{}{} credits left, below {}.", whose, amount(account.available), amount(alert.threshold))
-    return Notice("caution", text, url, "Look at the account")
+        words = _("No credits are left. What costs credits is refused, or waits, until there is a top-up.")
+        return Notice("bad", format_html("{}{}", whose, words), url, _("Look at the account"))
+    words = format_html(_("{} credits left, below {}."), amount(account.available), amount(alert.threshold))
+    return Notice("caution", format_html("{}{}", whose, words), url, _("Look at the account"))

@@ -17,11 +17,15 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db.models import Field, Q, QuerySet
 from django.db.models.functions import Now
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import gettext_noop as noop
 from django.views.decorators.debug import sensitive_variables
@@ -46,13 +50,23 @@ def _time_zones() -> list[tuple[str, str]]:
     return [(name, name.replace("_", " ")) for name in sorted(available_timezones())]
 
 
+class _LabelledRows(BaseInlineFormSet):
+    """Rows of a table, whose heads label their fields for the eye only."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for field in form.fields.values():
+            getattr(field.widget, "widget", field.widget).attrs["aria-label"] = field.label or ""
+
+
 class MembershipInline(admin.TabularInline):
     """The people of an organization, on its page; for superusers only, as the list of people is."""
 
     model = Membership
+    formset = _LabelledRows
     extra = 0
     fields = ["user", "role"]
-    verbose_name_plural = "people"
+    verbose_name_plural = _lazy("people")
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         return plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
@@ -67,7 +81,7 @@ class OrganizationAdmin(TenantAdmin):
     list_filter = ["is_active"]
     search_fields = ["name"]
     fields = ["name", "default_region", "time_zone", "is_active"]
-    empty_message = "You are a member of no active organization. An administrator can add you to one."
+    empty_message = _lazy("You are a member of no active organization. An administrator can add you to one.")
 
     def organization_id_of(self, obj: Organization) -> Any:
         return obj.pk
@@ -89,7 +103,8 @@ class OrganizationAdmin(TenantAdmin):
         choices = {"time_zone": _time_zones, "default_region": regions}.get(db_field.name)
         if choices is None:
             return super().formfield_for_dbfield(db_field, request, **kwargs)
-        return forms.ChoiceField(choices=choices(), initial=db_field.default, help_text=db_field.help_text)
+        label = capfirst(db_field.verbose_name)
+        return forms.ChoiceField(label=label, choices=choices(), initial=db_field.default, help_text=db_field.help_text)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -107,7 +122,8 @@ def _history(organization: Organization) -> list[str]:
         if model in (Membership, Token):
             continue
         if model._base_manager.filter(**{relation.field.name: organization}).exists():
-            found.append(f"{model._meta.verbose_name_plural}; switch the organization off instead")
+            what = model._meta.verbose_name_plural
+            found.append(_("%(what)s; switch the organization off instead") % {"what": what})
     return found
 
 
@@ -123,7 +139,7 @@ class _OneAddress:
     def clean_email(self) -> str:
         address = User.objects.normalize_email(self.cleaned_data["email"])
         if User.objects.exclude(pk=self.instance.pk).filter(email__iexact=address).exists():
-            raise forms.ValidationError("Somebody has this e-mail address already.")
+            raise forms.ValidationError(_("Somebody has this e-mail address already."))
         return address
 
 
@@ -141,7 +157,7 @@ class UserForm(_OneAddress, UserChangeForm):
 
 class UserMembershipInline(MembershipInline):
     fields = ["organization", "role"]
-    verbose_name_plural = "organizations"
+    verbose_name_plural = _lazy("organizations")
 
 
 @admin.register(User)
@@ -160,8 +176,8 @@ class UserAdmin(ConsoleAdmin, StockUserAdmin):
     readonly_fields = ["last_login", "created_at"]
     fieldsets = [
         (None, {"fields": ["email", "name", "password"]}),
-        ("Access", {"fields": ["is_active", "is_staff", "is_superuser"]}),
-        ("Times", {"fields": ["created_at", "last_login"]}),
+        (_lazy("Access"), {"fields": ["is_active", "is_staff", "is_superuser"]}),
+        (_lazy("Times"), {"fields": ["created_at", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "is_staff", "password1", "password2"]})]
 
@@ -177,8 +193,8 @@ class MembershipAdmin(ConsoleAdmin):
     list_select_related = ["user", "organization"]
     search_fields = ["user__email", "organization__name"]
     fields = ["user", "organization", "role"]
-    add_label = "Add a member"
-    empty_message = "Nobody is a member of anything. Add a membership to let somebody work for an organization."
+    add_label = _lazy("Add a member")
+    empty_message = _lazy("Nobody is a member of anything. Add a membership to let somebody work for an organization.")
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         return plain_choice(super().formfield_for_dbfield(db_field, request, **kwargs))
@@ -186,55 +202,64 @@ class MembershipAdmin(ConsoleAdmin):
 
 # --- API keys -------------------------------------------------------------------------------------------------
 
+# As they are called in lists and in the audit trail.
+_SCOPES = (noop("read"), noop("send"), noop("manage"))
 _SCOPE_WORDS = {
-    Scope.READ: "read: see apps, messages and logs",
-    Scope.SEND: "send: send and queue messages",
-    Scope.MANAGE: "manage: install and change apps",
+    Scope.READ: _lazy("read: see apps, messages and logs"),
+    Scope.SEND: _lazy("send: send and queue messages"),
+    Scope.MANAGE: _lazy("manage: install and change apps"),
 }
+
+
+def in_scopes(key: ApiKey) -> str:
+    """Return what the key may do, as one line."""
+    return _(", ").join(_(scope) for scope in key.scopes)
 
 
 class KeyForm(OrganizationsForm):
     """A new API key. The secret is made on saving."""
 
-    name = forms.CharField(max_length=120, help_text="What this key is for, such as web shop.")
+    name = forms.CharField(
+        label=_lazy("Name"), max_length=120, help_text=_lazy("What this key is for, such as web shop.")
+    )
     scopes = forms.MultipleChoiceField(
-        label="It may",
+        label=_lazy("It may"),
         choices=[(scope, _SCOPE_WORDS[Scope(scope)]) for scope in Scope.for_keys()],
         initial=[Scope.READ, Scope.SEND],
         widget=forms.CheckboxSelectMultiple,
     )
     is_test = forms.BooleanField(
-        label="Test key",
+        label=_lazy("Test key"),
         required=False,
-        help_text="Everything it sends goes to the sandbox: nothing leaves, nothing is charged.",
+        help_text=_lazy("Everything it sends goes to the sandbox: nothing leaves, nothing is charged."),
     )
     expires_at = forms.DateTimeField(
-        label="Expires",
+        label=_lazy("Expires"),
         required=False,
         widget=LocalDateTimeInput,
-        help_text="Empty: never. A key can be revoked any time.",
+        help_text=_lazy("Empty: never. A key can be revoked any time."),
     )
 
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]
         if moment is not None and moment <= clock.now():
-            raise forms.ValidationError("This moment has passed.")
+            raise forms.ValidationError(_("This moment has passed."))
         return moment
 
 
 class KeyStateFilter(admin.SimpleListFilter):
     """Keys that open the door, unless another choice is made."""
 
-    title = "state"
+    title = _lazy("state")
     parameter_name = "state"
     _OVER = Q(revoked_at__isnull=False) | Q(expires_at__lte=Now())
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("over", "Revoked or expired"), ("all", "All")]
+        return [("over", _("Revoked or expired")), ("all", _("All"))]
 
     def choices(self, changelist: Any) -> Any:
         first, *others = super().choices(changelist)
-        return [{**first, "display": "In use"}, *others]
+        return [{**first, "display": _("In use")}, *others]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
@@ -252,7 +277,7 @@ class ApiKeyAdmin(TenantAdmin):
     view_scope = add_scope = Scope.KEYS
     section, position = Section.ACCESS, 20
     hidden_lookups = ["digest"]
-    empty_message = "No API key is in use. Add one for each program that calls the API."
+    empty_message = _lazy("No API key is in use. Add one for each program that calls the API.")
     list_display = ["name", "organization", "visible_prefix", "may", "kind_of_key", "last_used", "expires", "state"]
     list_filter = [KeyStateFilter, ("is_test", admin.BooleanFieldListFilter), OrganizationFilter]
     list_select_related = ["organization"]
@@ -266,33 +291,33 @@ class ApiKeyAdmin(TenantAdmin):
         revoke = self.admin_site.admin_view(self.revoke_view)
         return [path("<uuid:object_id>/revoke/", revoke, name="linkit_apikey_revoke"), *super().get_urls()]
 
-    @admin.display(description="Begins with", ordering="prefix")
+    @admin.display(description=_lazy("Begins with"), ordering="prefix")
     def visible_prefix(self, key: ApiKey) -> SafeString:
         return ltr(f"{key.prefix}…")
 
-    @admin.display(description="May")
+    @admin.display(description=_lazy("May"))
     def may(self, key: ApiKey) -> str:
-        return ", ".join(key.scopes)
+        return in_scopes(key)
 
-    @admin.display(description="Kind", ordering="is_test")
+    @admin.display(description=_lazy("Kind"), ordering="is_test")
     def kind_of_key(self, key: ApiKey) -> SafeString:
-        return badge("Test", "test") if key.is_test else badge("Live", "plain")
+        return badge(_("Test"), "test") if key.is_test else badge(_("Live"), "plain")
 
-    @admin.display(description="Last used", ordering="last_used_at")
+    @admin.display(description=_lazy("Last used"), ordering="last_used_at")
     def last_used(self, key: ApiKey) -> SafeString:
         return moment(key.last_used_at)
 
-    @admin.display(description="Expires", ordering="expires_at")
+    @admin.display(description=_lazy("Expires"), ordering="expires_at")
     def expires(self, key: ApiKey) -> SafeString:
         return moment(key.expires_at)
 
-    @admin.display(description="State")
+    @admin.display(description=_lazy("State"))
     def state(self, key: ApiKey) -> SafeString:
         if key.revoked_at:
-            return badge("Revoked", "off")
+            return badge(_("Revoked"), "off")
         if key.expires_at and key.expires_at <= timezone.now():
-            return badge("Expired", "off")
-        return badge("In use", "good")
+            return badge(_("Expired"), "off")
+        return badge(_("In use"), "good")
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return self.is_allowed(request, Scope.KEYS)
@@ -306,13 +331,13 @@ class ApiKeyAdmin(TenantAdmin):
         organizations = reach(request).organizations(Scope.KEYS)
         form = KeyForm(request.POST or None, organizations=organizations)
         if not form.is_valid():
-            return self.page(request, "linkit/api_key_add.html", {"title": "Add API key", "form": form})
+            return self.page(request, "linkit/api_key_add.html", {"title": _("Add API key"), "form": form})
         key, secret = tokens.issue_api_key(created_by=person(request), **form.cleaned_data)
-        kind = "test" if key.is_test else "live"
+        kind = noop("test") if key.is_test else noop("live")
         made = ApiKey.objects.get(pk=key.pk)
         self.note(request, made, noop("Made a key (%(what)s)."), {"what": [kind, *made.scopes]}, flag=ADDITION)
         context = {
-            "title": "Your new API key",
+            "title": _("Your new API key"),
             "key": made,
             "secret": secret,
             "can_send": Scope.SEND in made.scopes,
@@ -335,6 +360,9 @@ class ApiKeyAdmin(TenantAdmin):
             "title": str(key),
             "key": key,
             "original": key,
+            "scopes": in_scopes(key),
+            "last_used": moment(key.last_used_at) if key.last_used_at else _("never"),
+            "expires": moment(key.expires_at) if key.expires_at else _("never"),
             "kind": self.kind_of_key(key),
             "state": self.state(key),
         }
@@ -349,7 +377,7 @@ class ApiKeyAdmin(TenantAdmin):
         self._revoke(request, [key])
         return HttpResponseRedirect(reverse("admin:linkit_apikey_change", args=[key.pk]))
 
-    @admin.action(description="Revoke the chosen keys", permissions=["revoke"])
+    @admin.action(description=_lazy("Revoke the chosen keys"), permissions=["revoke"])
     def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> TemplateResponse | None:
         if "confirmed" not in request.POST:
             return self._confirm(request, list(queryset), request.get_full_path(), action="revoke_chosen")
@@ -357,7 +385,7 @@ class ApiKeyAdmin(TenantAdmin):
         return None
 
     def _confirm(self, request: HttpRequest, keys: list[ApiKey], back: str, action: str = "") -> TemplateResponse:
-        context = {"title": "Revoke?", "keys": keys, "back": back, "action": action, "box": ACTION_CHECKBOX_NAME}
+        context = {"title": _("Revoke?"), "keys": keys, "back": back, "action": action, "box": ACTION_CHECKBOX_NAME}
         return self.page(request, "linkit/api_key_revoke.html", context)
 
     def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
@@ -367,9 +395,10 @@ class ApiKeyAdmin(TenantAdmin):
             self.note(request, key, noop("Revoked."))
         names = ", ".join(str(key) for key in live)
         if live:
-            self.message_user(request, f"Revoked: {names}. Programs that use it are refused within a second.")
+            text = _("Revoked: %(names)s. Programs that use it are refused within a second.")
+            self.message_user(request, text % {"names": names})
         else:
-            self.message_user(request, "Nothing to do: already revoked.", messages.WARNING)
+            self.message_user(request, _("Nothing to do: already revoked."), messages.WARNING)
 
 
 # --- audit ----------------------------------------------------------------------------------------------------
@@ -382,7 +411,8 @@ class AuditAdmin(ReadOnlyAdmin, TenantAdmin):
     view_scope = Scope.KEYS
     section, position = Section.ACCESS, 90
     list_title = _lazy("Audit trail")
-    list_display = ["when", "organization", "user", "thing", "what"]
+    list_display = ["when", "organization", "who", "thing", "what"]
+    fields = ["when", "organization", "who", "thing", "what"]
     list_display_links = None
     list_select_related = ["user", "content_type", "organization"]
     list_filter = ["action_time", OrganizationFilter]
@@ -395,10 +425,14 @@ class AuditAdmin(ReadOnlyAdmin, TenantAdmin):
     def when(self, entry: AuditEntry) -> SafeString:
         return moment(entry.action_time)
 
+    @admin.display(description=_lazy("Who"))
+    def who(self, entry: AuditEntry) -> str:
+        return str(entry.user)
+
     @admin.display(description=_lazy("Of what"))
-    def thing(self, entry: AuditEntry) -> str:
+    def thing(self, entry: AuditEntry) -> SafeString:
         kind = entry.content_type.name if entry.content_type else ""
-        return f"{kind}: {entry.object_repr}"
+        return format_html('<bdi>{}</bdi> <span class="quiet">{}</span>', entry.object_repr, capfirst(kind))
 
     @admin.display(description=_lazy("Done"))
     def what(self, entry: AuditEntry) -> str:

@@ -12,23 +12,30 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import UsernameField
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponseBase
-from django.template.response import SimpleTemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.utils import timezone
-from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 
-from linkit import lockout, notices
+from linkit import dashboard, lockout, notices
 from linkit.tenancy import ConsoleAdmin, Page, Section, reach
 
 
 class LoginForm(AdminAuthenticationForm):
     """E-mail and password. Somebody who is locked out is told so, as in the API."""
 
-    username = UsernameField(label="E-mail", widget=forms.EmailInput(attrs={"autofocus": True}))
+    username = UsernameField(label=_lazy("E-mail"), widget=forms.EmailInput(attrs={"autofocus": True}))
 
     def clean(self) -> dict[str, Any]:
         if lockout.is_locked(self.request, self.cleaned_data.get("username") or ""):
             minutes = -(-int(settings.LOGIN_LOCKOUT.total_seconds()) // 60)
-            raise ValidationError(f"Too many failed log-ins. Try again in {minutes} minutes.", code="locked")
+            text = ngettext(
+                "Too many failed log-ins. Try again in %(minutes)s minute.",
+                "Too many failed log-ins. Try again in %(minutes)s minutes.",
+                minutes,
+            )
+            raise ValidationError(text % {"minutes": minutes}, code="locked")
         return super().clean()
 
 
@@ -36,7 +43,8 @@ class ConsoleSite(AdminSite):
     """The console. Each `ConsoleAdmin` says where it stands in the navigation."""
 
     site_header = site_title = "Linkit SMS"
-    index_title = "Console"
+    index_template = "linkit/dashboard.html"
+    index_title = _lazy("Console")
     site_url = None  # there is no other site to view
     login_form = LoginForm
 
@@ -57,6 +65,11 @@ class ConsoleSite(AdminSite):
 
         return update_wrapper(in_local_time, guarded)
 
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show the dashboard."""
+        context = {"title": _("Dashboard"), "panels": dashboard.panels(request), **(extra_context or {})}
+        return super().index(request, context)
+
     def time_zone(self, request: HttpRequest) -> str:
         """Return the zone that all organizations in reach share, else UTC."""
         if not self.has_permission(request):
@@ -75,9 +88,9 @@ class ConsoleSite(AdminSite):
 
     def _whose(self, request: HttpRequest) -> str:
         if reach(request).is_superuser:
-            return "All organizations"
+            return _("All organizations")
         names = list(reach(request).organizations().values_list("name", flat=True)[:4])
-        return ", ".join(names) if len(names) < 4 else f"{names[0]} and others"
+        return _(", ").join(names) if len(names) < 4 else _("%(name)s and others") % {"name": names[0]}
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """Return the navigation by section. The stock order is by package, which is of no use to an operator."""
@@ -88,15 +101,20 @@ class ConsoleSite(AdminSite):
                 if not isinstance(model_admin, ConsoleAdmin):
                     continue
                 for name, url, section in (Page(*page) for page in model_admin.console_pages(request)):
-                    page = {"name": name, "object_name": slugify(name), "admin_url": url, "add_url": None}
+                    page = {
+                        "name": name,
+                        "object_name": url.strip("/").replace("/", "-"),
+                        "admin_url": url,
+                        "add_url": None,
+                    }
                     sections[section or model_admin.section].append((model_admin.position - 1, page))
                 sections[model_admin.section].append(
                     (model_admin.position, {**entry, "name": model_admin.list_title or entry["name"]})
                 )
         found: list[dict[str, Any]] = [
             {
-                "name": section,
-                "app_label": slugify(section),
+                "name": Section(section).label,
+                "app_label": section,
                 "app_url": "",
                 "has_module_perms": True,
                 "models": [entry for _, entry in sorted(entries, key=lambda each: each[0])],

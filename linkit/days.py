@@ -11,6 +11,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit.widgets import LocalDateInput
 
@@ -34,8 +35,8 @@ def end(day: date, zone: tzinfo) -> datetime:
 class DaysForm(forms.Form):
     """From one day to another, both included, either of them open."""
 
-    since = forms.DateField(label="From", required=False, widget=LocalDateInput)
-    until = forms.DateField(label="To", required=False, widget=LocalDateInput)
+    since = forms.DateField(label=_lazy("From"), required=False, widget=LocalDateInput)
+    until = forms.DateField(label=_lazy("To"), required=False, widget=LocalDateInput)
 
 
 class DayRangeFilter(admin.FieldListFilter):
@@ -45,7 +46,7 @@ class DayRangeFilter(admin.FieldListFilter):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.title = "date"
+        self.title = _lazy("date")
         used: dict[str, Any] = dict(self.used_parameters)
         chosen = {name: values[-1] for name, values in used.items()}
         self.form = DaysForm(chosen or None)

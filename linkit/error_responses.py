@@ -13,6 +13,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -135,18 +136,17 @@ def _plain(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _plain(request, 400, "The request is not valid.")
+    return _plain(request, 400, _("The request is not valid."))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _plain(request, 403, "You may not do this.")
+    return _plain(request, 403, _("You may not do this."))
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _plain(request, 404, "There is nothing here by that name.")
+    return _plain(request, 404, _("There is nothing here by that name."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _plain(
-        request, 500, "Something broke on our side and is in our log. Look your request up before you repeat it."
-    )
+    sentence = _("Something broke on our side and is in our log. Look your request up before you repeat it.")
+    return _plain(request, 500, sentence)

@@ -8,6 +8,8 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit.models import Organization
 
@@ -26,7 +28,7 @@ class OnceForm(forms.Form):
         if "once" in self.errors:
             del self.errors["once"]  # nobody types it, so nobody could correct it
             self.renew()
-            self.add_error(None, "The form came incomplete. Look it over and send it again.")
+            self.add_error(None, _("The form came incomplete. Look it over and send it again."))
         return cleaned
 
     def renew(self) -> None:
@@ -37,7 +39,7 @@ class OnceForm(forms.Form):
 class OrganizationsForm(forms.Form):
     """A form that is for one of several organizations; the choice is not shown to somebody who has only one."""
 
-    organization = forms.ModelChoiceField(Organization.objects.none(), empty_label=None)
+    organization = forms.ModelChoiceField(Organization.objects.none(), label=_lazy("Organization"), empty_label=None)
 
     def __init__(self, *args: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import available_timezones
 
 import phonenumbers
@@ -14,6 +14,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 
 class TimestampedModel(models.Model):
@@ -29,13 +31,13 @@ class TimestampedModel(models.Model):
 def validate_region(value: str) -> None:
     """Accept an ISO 3166 alpha-2 region that has a numbering plan."""
     if value not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValidationError(f"{value!r} is not a two-letter country code such as SA.")
+        raise ValidationError(_("%(value)s is not a two-letter country code such as SA.") % {"value": repr(value)})
 
 
 def validate_time_zone(value: str) -> None:
     """Accept an IANA time zone."""
     if value not in available_timezones():
-        raise ValidationError(f"{value!r} is not a time zone such as Asia/Riyadh.")
+        raise ValidationError(_("%(value)s is not a time zone such as Asia/Riyadh.") % {"value": repr(value)})
 
 
 class Organization(TimestampedModel):
@@ -47,15 +49,17 @@ class Organization(TimestampedModel):
         max_length=2,
         default="SA",
         validators=[validate_region],
-        help_text="Where a number without a country code belongs, such as SA.",
+        help_text=_lazy("Where a number without a country code belongs, such as SA."),
     )
     time_zone = models.CharField(
         max_length=64,
         default="Asia/Riyadh",
         validators=[validate_time_zone],
-        help_text="For times without an offset, such as Asia/Riyadh.",
+        help_text=_lazy("For times without an offset, such as Asia/Riyadh."),
     )
-    is_active = models.BooleanField(default=True, help_text="Off: nobody of this organization can call or log in.")
+    is_active = models.BooleanField(
+        default=True, help_text=_lazy("Off: nobody of this organization can call or log in.")
+    )
 
     class Meta:
         ordering = ["name"]
@@ -86,8 +90,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=120, blank=True)
-    is_active = models.BooleanField(default=True, help_text="Off: this person cannot log in.")
-    is_staff = models.BooleanField("console access", default=False, help_text="May log in to the console.")
+    is_active = models.BooleanField(default=True, help_text=_lazy("Off: this person cannot log in."))
+    is_staff = models.BooleanField(
+        _lazy("console access"), default=False, help_text=_lazy("May log in to the console.")
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -104,9 +110,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 class Role(models.TextChoices):
     """What a person may do in one organization; `linkit.permissions` says which scopes that is."""
 
-    VIEWER = "viewer", "Viewer"
-    OPERATOR = "operator", "Operator"
-    ADMIN = "admin", "Administrator"
+    VIEWER = "viewer", _lazy("Viewer")
+    OPERATOR = "operator", _lazy("Operator")
+    ADMIN = "admin", _lazy("Administrator")
 
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
@@ -130,7 +136,8 @@ class Membership(TimestampedModel):
         constraints = [models.UniqueConstraint(fields=["user", "organization"], name="membership_once")]
 
     def __str__(self) -> str:
-        return f"{self.user} in {self.organization} ({self.role})"
+        values = {"user": self.user, "organization": self.organization, "role": self.get_role_display()}
+        return _("%(user)s in %(organization)s (%(role)s)") % values
 
 
 class TokenQuerySet(models.QuerySet["Token"]):
@@ -160,7 +167,9 @@ class Token(models.Model):
     user = models.ForeignKey(
         User, models.SET_NULL, null=True, blank=True, related_name="tokens", help_text="Whose session, or who made it."
     )
-    is_test = models.BooleanField("test key", default=False, help_text="Everything it sends is simulated.")
+    is_test = models.BooleanField(
+        _lazy("test key"), default=False, help_text=_lazy("Everything it sends is simulated.")
+    )
     scopes = models.JSONField(default=list, blank=True, help_text="Any of read, send, manage.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -190,7 +199,7 @@ class ApiKey(Token):
 
     class Meta:
         proxy = True
-        verbose_name = "API key"
+        verbose_name = _lazy("API key")
 
 
 class AuditEntry(LogEntry):
@@ -201,9 +210,12 @@ class AuditEntry(LogEntry):
 
     organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+", db_index=False)
 
+    if TYPE_CHECKING:
+        objects: ClassVar[models.Manager[AuditEntry]]  # type: ignore[assignment]
+
     class Meta:
-        verbose_name = "audit entry"
-        verbose_name_plural = "audit trail"
+        verbose_name = _lazy("audit entry")
+        verbose_name_plural = _lazy("audit trail")
         indexes = [
             # The trail of one organization, newest first.
             models.Index(fields=["organization", "-logentry_ptr"], name="audit_by_organization"),

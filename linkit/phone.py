@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 
 import phonenumbers
+from django.utils.translation import gettext as _
 from phonenumbers import PhoneMetadata, PhoneNumberDesc, PhoneNumberFormat, PhoneNumberType
 
 from linkit.errors import InvalidInput
@@ -50,13 +51,16 @@ def msisdn(recipient: str) -> str:
 def _judge(text: str, region: str) -> str:
     """Return what `phonenumbers` makes of a cleaned text, or say what is wrong with it."""
     if not text:
-        raise InvalidNumber("The number is empty.")
+        raise InvalidNumber(_("The number is empty."))
     if _AMOUNT.fullmatch(text.replace(" ", "")):
         raise InvalidNumber(
-            "This is not a phone number: a spreadsheet rewrote its digits. Format the column as text and fill it again."
+            _(
+                "This is not a phone number: a spreadsheet rewrote its digits. Format the column as text and fill it"
+                " again."
+            )
         )
     if len(text) > _MAX_TYPED or not _TYPED.match(text):
-        raise InvalidNumber("This is not a phone number: write digits only, such as +966501234567.")
+        raise InvalidNumber(_("This is not a phone number: write digits only, such as +966501234567."))
     if text.startswith("00"):
         text = "+" + text[2:]
     if text.startswith("+"):
@@ -109,18 +113,23 @@ def _parse(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
 
 
 def _check(number: phonenumbers.PhoneNumber | None, region: str | None = None) -> str:
-    hint = f" in {region}, nor with a country code" if region else ""
     if number is None:
-        raise InvalidNumber(f"This is not a phone number{hint}.")
+        if region:
+            text = _("This is not a phone number in %(region)s, nor with a country code.")
+            raise InvalidNumber(text % {"region": region})
+        raise InvalidNumber(_("This is not a phone number."))
     if not phonenumbers.is_valid_number(number):
         match phonenumbers.is_possible_number_with_reason(number):
             case phonenumbers.ValidationResult.TOO_SHORT:
-                raise InvalidNumber("The number is too short.")
+                raise InvalidNumber(_("The number is too short."))
             case phonenumbers.ValidationResult.TOO_LONG:
-                raise InvalidNumber("The number is too long.")
-        raise InvalidNumber(f"No operator has numbers like this{hint}.")
+                raise InvalidNumber(_("The number is too long."))
+        if region:
+            text = _("No operator has numbers like this in %(region)s, nor with a country code.")
+            raise InvalidNumber(text % {"region": region})
+        raise InvalidNumber(_("No operator has numbers like this."))
     if phonenumbers.number_type(number) not in _MOBILE:
-        raise InvalidNumber("This is not a mobile number.")
+        raise InvalidNumber(_("This is not a mobile number."))
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
 
 

@@ -6,10 +6,9 @@ API. Superusers see and do everything. Django's own model permissions are not us
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -17,16 +16,20 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import DataError
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, TextChoices
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit import audit
 from linkit.models import Membership, Organization, User
 from linkit.pagination import COUNT_CAP, count_up_to_cap
 from linkit.permissions import ROLE_SCOPES, Scope
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 _ON_THE_REQUEST = "_linkit_reach"
@@ -91,20 +94,20 @@ def reach_of(user: User | None) -> Reach:
     return Reach(is_superuser=False, scopes={each.organization_id: ROLE_SCOPES[each.role] for each in memberships})
 
 
-class Section(enum.StrEnum):
+class Section(TextChoices):
     """The parts of the console's navigation, in order."""
 
-    MESSAGES = "Messages"
-    CONTACTS = "Contacts"
-    APPS = "App Store"
-    CREDITS = "Credits"
-    ACCESS = "Organizations and access"
+    MESSAGES = "messages", _lazy("Messages")
+    CONTACTS = "contacts", _lazy("Contacts")
+    APPS = "apps", _lazy("App Store")
+    CREDITS = "credits", _lazy("Credits")
+    ACCESS = "access", _lazy("Organizations and access")
 
 
 class Page(NamedTuple):
     """A page of the navigation that is no list; `section` when it is not its list's."""
 
-    name: str
+    name: _StrOrPromise
     url: str
     section: Section | None = None
 
@@ -132,9 +135,9 @@ class ConsoleAdmin(admin.ModelAdmin):
 
     section: ClassVar[Section] = Section.ACCESS
     position: ClassVar[int] = 100  # in its section
-    list_title: ClassVar[str] = ""  # empty: the model's own name
-    add_label: ClassVar[str] = ""  # on the button above the list; empty: the stock one
-    empty_message: ClassVar[str] = "Nothing here yet."
+    list_title: ClassVar[_StrOrPromise] = ""  # empty: the model's own name
+    add_label: ClassVar[_StrOrPromise] = ""  # on the button above the list; empty: the stock one
+    empty_message: ClassVar[_StrOrPromise] = _lazy("Nothing here yet.")
     hidden_lookups: ClassVar[Sequence[str]] = ()  # columns that no URL may search by
 
     paginator = CappedPaginator
@@ -177,8 +180,11 @@ class ConsoleAdmin(admin.ModelAdmin):
         return super().lookup_allowed(lookup, value, request)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        # No database column takes a NUL, and PostgreSQL says so by an error.
-        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+        # No database column takes a NUL, and PostgreSQL says so by an error. Some stock pages look for the row before
+        # they ask who wants it: whether there is one is not for everybody to know.
+        if "\x00" in object_id or not self.has_view_permission(request):
+            return None
+        return super().get_object(request, object_id, from_field)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -327,7 +333,7 @@ class TenantAdmin(ConsoleAdmin):
 class OrganizationFilter(admin.SimpleListFilter):
     """One organization of those in reach; not shown to somebody who sees only one."""
 
-    title = "organization"
+    title = _lazy("organization")
     parameter_name = "organization"
     column: ClassVar[str] = "organization_id"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -15,6 +15,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
 
 from billing import alerts, ledger
 from billing.forms import AdjustForm, MoveForm, ThresholdsForm, TopUpForm
@@ -25,6 +28,9 @@ from linkit.models import Organization, User
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, TenantAdmin, reach
 
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
 _ENTRIES_SHOWN = 10
 
 
@@ -33,19 +39,37 @@ class Move:
     """A way to move credits: its verb in the ledger, and its words on pages and in the audit trail."""
 
     do: Callable[..., CreditTransaction]
-    title: str
-    done: str
+    title: _StrOrPromise
+    question: _StrOrPromise
+    confirm: _StrOrPromise  # on the button
+    noted: str
+    done: _StrOrPromise
 
 
-TOP_UP = Move(ledger.top_up, "Top up", "Topped up")
-ADJUST = Move(ledger.adjust, "Adjust", "Adjusted")
+TOP_UP = Move(
+    do=ledger.top_up,
+    title=_lazy("Top up"),
+    question=_lazy("Top up?"),
+    confirm=_lazy("Yes, top up"),
+    noted=noop("Topped up by %(amount)s credits: %(why)s"),
+    done=_lazy("Topped up by %(amount)s credits; the balance is %(balance)s."),
+)
+ADJUST = Move(
+    do=ledger.adjust,
+    title=_lazy("Adjust"),
+    question=_lazy("Adjust?"),
+    confirm=_lazy("Yes, adjust"),
+    noted=noop("Adjusted by %(amount)s credits: %(why)s"),
+    done=_lazy("Adjusted by %(amount)s credits; the balance is %(balance)s."),
+)
 
 
 class StateFilter(admin.SimpleListFilter):
-    title = parameter_name = "state"
+    title = _lazy("state")
+    parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("low", "Below a threshold"), ("none", "No credits")]
+        return [("low", _("Below a threshold")), ("none", _("No credits"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
@@ -61,8 +85,8 @@ class CreditAccountAdmin(TenantAdmin):
     """Accounts. Whoever tops up gives away what is the platform's, so that only superusers move credits."""
 
     section, position = Section.CREDITS, 10
-    add_label = "Top up"
-    empty_message = "There is no account yet. An organization gets one by its first top-up."
+    add_label = _lazy("Top up")
+    empty_message = _lazy("There is no account yet. An organization gets one by its first top-up.")
     list_display = ["organization", "balance_shown", "held_shown", "available_shown", "state"]
     list_filter = [StateFilter, OrganizationFilter]
     list_select_related = ["organization"]
@@ -86,27 +110,25 @@ class CreditAccountAdmin(TenantAdmin):
 
     # --- columns ---
 
-    @admin.display(description="Balance", ordering="balance")
+    @admin.display(description=_lazy("Balance"), ordering="balance")
     def balance_shown(self, account: CreditAccount) -> SafeString:
         return amount(account.balance)
 
-    @admin.display(description="Held")
+    @admin.display(description=_lazy("Held"))
     def held_shown(self, account: CreditAccount) -> SafeString:
         return amount(account.held)
 
-    @admin.display(description="Available")
+    @admin.display(description=_lazy("Available"))
     def available_shown(self, account: CreditAccount) -> SafeString:
         return amount(account.available)
 
-    @admin.display(description="State")
+    @admin.display(description=_lazy("State"))
     def state(self, account: Any) -> SafeString:
         if account.available <= 0:
-            return badge("No credits", "bad")
-        return (
-            badge("In credit", "good")
-            if account.below is None
-            else badge(f"Below {in_figures(account.below)}", "unsure")
-        )
+            return badge(_("No credits"), "bad")
+        if account.below is None:
+            return badge(_("In credit"), "good")
+        return badge(_("Below %(threshold)s") % {"threshold": in_figures(account.below)}, "unsure")
 
     # --- one account ---
 
@@ -130,14 +152,15 @@ class CreditAccountAdmin(TenantAdmin):
             if not form.is_valid():
                 return self._account_page(request, account, form)
             added, removed = alerts.set_thresholds(account, form.thresholds())
-            if added or removed:
-                words = [
-                    f"{verb} {', '.join(in_figures(each) for each in some)}"
-                    for verb, some in (("added", added), ("removed", removed))
-                    if some
-                ]
-                self.note(request, account, f"Alerts: {'; '.join(words)}.")
-            self.message_user(request, "Saved." if added or removed else "Nothing was changed.", messages.SUCCESS)
+            for text, some in (
+                (noop("No alert below %(thresholds)s any more."), removed),
+                (noop("Alert below %(thresholds)s."), added),
+            ):
+                if some:
+                    figures = ", ".join(in_figures(each) for each in some)
+                    self.note(request, account, text, {"thresholds": figures})
+            text = _("Saved.") if added or removed else _("Nothing was changed.")
+            self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(_url(account.pk))
 
     def _account_page(self, request: HttpRequest, account: CreditAccount, form: ThresholdsForm) -> TemplateResponse:
@@ -147,9 +170,9 @@ class CreditAccountAdmin(TenantAdmin):
             "original": account,
             "state": self.state(account),
             "figures": [
-                ("balance", amount(account.balance)),
-                ("held for messages under way", amount(account.held)),
-                ("available", amount(account.available)),
+                (_("balance"), amount(account.balance)),
+                (_("held for messages under way"), amount(account.held)),
+                (_("available"), amount(account.available)),
             ],
             "form": form,
             "may_manage": self.is_allowed(request, Scope.MANAGE, account),
@@ -193,13 +216,13 @@ class CreditAccountAdmin(TenantAdmin):
             if "confirmed" not in request.POST:
                 before, moved = ledger.balance_of(organization), form.cleaned_data["amount"]
                 figures = [
-                    ("balance now", amount(before.balance)),
-                    ("to be moved", amount(moved)),
-                    ("balance afterwards", amount(before.balance + moved)),
+                    (_("balance now"), amount(before.balance)),
+                    (_("to be moved"), amount(moved)),
+                    (_("balance afterwards"), amount(before.balance + moved)),
                 ]
                 asked = {
-                    "title": f"{move.title}?",
-                    "verb": move.title.lower(),
+                    "title": move.question,
+                    "verb": move.confirm,
                     "figures": figures,
                     "description": form.cleaned_data["description"],
                 }
@@ -228,19 +251,17 @@ class CreditAccountAdmin(TenantAdmin):
                     reference=once,
                 )
                 if not is_repeat:
-                    words = f": {entry.description}" if entry.description else ""
-                    self.note(request, account, f"{move.done} by {in_figures(entry.amount)} credits{words}.")
+                    values = {"amount": in_figures(entry.amount), "why": entry.description}
+                    self.note(request, account, move.noted, values)
         except LinkitError as problem:
             form.refuse(problem)
             return False
         if is_repeat:
-            text = "This form had been sent before; nothing was moved again. To repeat it, start a new one."
+            text = _("This form had been sent before; nothing was moved again. To repeat it, start a new one.")
             self.message_user(request, text, messages.WARNING)
         else:
-            text = (
-                f"{move.done} by {in_figures(entry.amount)} credits; the balance is {in_figures(entry.balance_after)}."
-            )
-            self.message_user(request, text, messages.SUCCESS)
+            figures = {"amount": in_figures(entry.amount), "balance": in_figures(entry.balance_after)}
+            self.message_user(request, str(move.done) % figures, messages.SUCCESS)
         return True
 
 

@@ -18,6 +18,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from billing.models import CreditTransaction, Kind
 from linkit import spreadsheet
@@ -53,13 +55,13 @@ class AccountFilter(OrganizationFilter):
 class CreditTransactionAdmin(ReadOnlyAdmin, TenantAdmin):
     organization_path = "account"
     section, position = Section.CREDITS, 15
-    list_title = "Ledger"
-    empty_message = "No credits have moved yet."
+    list_title = _lazy("Ledger")
+    empty_message = _lazy("No credits have moved yet.")
     list_display = ["created", "organization", "type", "amount_shown", "balance_shown", "described"]
     list_filter = ["kind", ("created_at", DayRangeFilter), AccountFilter]
     list_select_related = ["account__organization", "created_by"]
     search_fields = ["reference"]
-    search_help_text = "The id of an SMS, or of an entry."
+    search_help_text = _lazy("The id of an SMS, or of an entry.")
     sortable_by = ("created",)
 
     def organization_id_of(self, obj: CreditTransaction) -> UUID:
@@ -71,7 +73,7 @@ class CreditTransactionAdmin(ReadOnlyAdmin, TenantAdmin):
 
     def list_tools(self, request: HttpRequest) -> list[tuple[str, str]]:
         chosen = f"?{request.GET.urlencode()}" if request.GET else ""
-        return [("Save as CSV", reverse("admin:billing_credittransaction_export") + chosen)]
+        return [(_("Save as CSV"), reverse("admin:billing_credittransaction_export") + chosen)]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -112,7 +114,8 @@ class CreditTransactionAdmin(ReadOnlyAdmin, TenantAdmin):
                 raise IncorrectLookupParameters
             chosen = self.get_changelist_instance(request).queryset
         except (IncorrectLookupParameters, DataError, OverflowError):
-            self.message_user(request, "What was chosen makes no sense, so there is no file of it.", messages.ERROR)
+            text = _("What was chosen makes no sense, so there is no file of it.")
+            self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(reverse("admin:billing_credittransaction_changelist"))
         # The file is written after this view, when the page's time zone is not set any more.
         rows = _lines(chosen, timezone.get_current_timezone())
@@ -120,42 +123,43 @@ class CreditTransactionAdmin(ReadOnlyAdmin, TenantAdmin):
 
     # --- columns ---
 
-    @admin.display(description="Time", ordering="pk")
+    @admin.display(description=_lazy("Time"), ordering="pk")
     def created(self, entry: CreditTransaction) -> SafeString:
         return moment(entry.created_at)
 
-    @admin.display(description="Organization")
+    @admin.display(description=_lazy("Organization"))
     def organization(self, entry: CreditTransaction) -> str:
         return str(entry.account.organization)
 
-    @admin.display(description="Type")
+    @admin.display(description=_lazy("Type"))
     def type(self, entry: CreditTransaction) -> SafeString:
         return badge(entry.get_kind_display(), _KINDS[entry.kind])
 
-    @admin.display(description="Amount")
+    @admin.display(description=_lazy("Amount"))
     def amount_shown(self, entry: CreditTransaction) -> SafeString:
         return amount(entry.amount)
 
-    @admin.display(description="Balance after")
+    @admin.display(description=_lazy("Balance after"))
     def balance_shown(self, entry: CreditTransaction) -> SafeString:
         return amount(entry.balance_after)
 
-    @admin.display(description="Description")
+    @admin.display(description=_lazy("Description"))
     def described(self, entry: CreditTransaction) -> SafeString:
         shown = format_html("<bdi>{}</bdi>", entry.description or "–")
         if entry.created_by is None:
             return shown
-        return format_html('{} <span class="quiet">by <bdi>{}</bdi></span>', shown, entry.created_by)
+        by = format_html(_("by <bdi>{}</bdi>"), entry.created_by)
+        return format_html('{} <span class="quiet">{}</span>', shown, by)
 
 
 def _lines(chosen: QuerySet[Any], zone: tzinfo) -> Iterator[list[spreadsheet.Cell]]:
     """Yield the file, newest first. By id, since poolers keep no cursor open."""
     yield [f"time ({zone})", *_COLUMNS]
-    kinds: dict[str, str] = dict(Kind.choices)
+    kinds = {kind.value: str(kind.label) for kind in Kind}
     rows = chosen.order_by("-pk").values_list("pk", "created_at", *_COLUMNS.values())
     written, some = 0, list(rows[:_ROWS_AT_ONCE])
     while some:
-        for _, created_at, organization, kind, *rest in some:
+        for _pk, created_at, organization, kind, *rest in some:
             if written == MOST_LINES:
                 yield [f"Cut after {MOST_LINES:,} lines. Choose fewer days for the others."]
                 return

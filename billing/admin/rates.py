@@ -11,7 +11,10 @@ from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from billing.forms import RateForm
 from billing.models import Rate
@@ -19,11 +22,13 @@ from linkit import clock
 from linkit.markup import amount, badge, in_figures, ltr
 from linkit.tenancy import OrganizationFilter, Section, TenantAdmin, reach
 
-_WHY_FIXED = (
+_WHY_FIXED = _lazy(
     "It has been in force: what was charged stays. Only its end and its note can be changed; for another price, add a"
     " new rate from a day on."
 )
-_WHY_OVER = "It is over: what was charged stays. Only its note can be changed; for another price, add a new rate."
+_WHY_OVER = _lazy(
+    "It is over: what was charged stays. Only its note can be changed; for another price, add a new rate."
+)
 
 # Of a rate that can be looked at only; the other fields are there when they can be changed.
 _FACTS = ["whose", "numbers", "price_shown", "first_day"]
@@ -32,14 +37,15 @@ _FACTS = ["whose", "numbers", "price_shown", "first_day"]
 class InForceFilter(admin.SimpleListFilter):
     """What is in force or will be, unless another choice is made."""
 
-    title = parameter_name = "state"
+    title = _lazy("state")
+    parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("over", "Over"), ("all", "All")]
+        return [("over", _("Over")), ("all", _("All"))]
 
     def choices(self, changelist: Any) -> Any:
         first, *others = super().choices(changelist)
-        return [{**first, "display": "In force or later"}, *others]
+        return [{**first, "display": _("In force or later")}, *others]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         today = clock.now().date()
@@ -55,19 +61,19 @@ class InForceFilter(admin.SimpleListFilter):
 class RateAdmin(TenantAdmin):
     section, position = Section.CREDITS, 30
     form = RateForm
-    add_label = "Add a rate"
-    empty_message = "No rate is set."
+    add_label = _lazy("Add a rate")
+    empty_message = _lazy("No rate is set.")
     list_display = ["numbers", "whose", "price_shown", "first_day", "last_day", "state", "note"]
     list_filter = [InForceFilter, OrganizationFilter]
     list_select_related = ["organization"]
     search_fields = ["prefix", "organization__name"]
-    search_help_text = "A prefix, or the name of an organization."
+    search_help_text = _lazy("A prefix, or the name of an organization.")
 
     def list_note(self, request: HttpRequest) -> str:
-        return (
-            f"Where no rate fits, one part costs {in_figures(settings.SMS_CREDIT_RATE)} credits. An organization's own"
-            " rates come before those of everybody; among each the longest prefix counts. Days are in UTC."
-        )
+        return _(
+            "Where no rate fits, one part costs %(price)s credits. An organization's own rates come before those of"
+            " everybody; among each the longest prefix counts. Days are in UTC."
+        ) % {"price": in_figures(settings.SMS_CREDIT_RATE)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows, who = Rate.objects.all(), reach(request)
@@ -115,38 +121,38 @@ class RateAdmin(TenantAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except IntegrityError:  # the form has looked, and somebody was faster
-            text = "Somebody has just saved a rate for this prefix that begins on the same day. Nothing was saved."
+            text = _("Somebody has just saved a rate for this prefix that begins on the same day. Nothing was saved.")
             self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
     # --- columns ---
 
-    @admin.display(description="Numbers", ordering="prefix")
+    @admin.display(description=_lazy("Numbers"), ordering="prefix")
     def numbers(self, rate: Rate) -> SafeString:
-        return ltr(f"+{rate.prefix}…") if rate.prefix else SafeString("Every number")
+        return ltr(f"+{rate.prefix}…") if rate.prefix else format_html("{}", _("Every number"))
 
-    @admin.display(description="Of", ordering="organization__name")
+    @admin.display(description=_lazy("Of"), ordering="organization__name")
     def whose(self, rate: Rate) -> str:
-        return str(rate.organization or "Everybody")
+        return str(rate.organization or _("Everybody"))
 
-    @admin.display(description="Credits for one part", ordering="price")
+    @admin.display(description=_lazy("Credits for one part"), ordering="price")
     def price_shown(self, rate: Rate) -> SafeString:
         return amount(rate.price)
 
-    @admin.display(description="From", ordering="valid_from")
+    @admin.display(description=_lazy("From"), ordering="valid_from")
     def first_day(self, rate: Rate) -> SafeString:
         return ltr(rate.valid_from)
 
-    @admin.display(description="To", ordering="valid_until")
+    @admin.display(description=_lazy("To"), ordering="valid_until")
     def last_day(self, rate: Rate) -> SafeString:
         return ltr(rate.valid_until or "–")
 
-    @admin.display(description="State")
+    @admin.display(description=_lazy("State"))
     def state(self, rate: Rate) -> SafeString:
         today = clock.now().date()
         if _is_over(rate, today):
-            return badge("Over", "off")
-        return badge("In force", "good") if rate.valid_from <= today else badge("Later", "pending")
+            return badge(_("Over"), "off")
+        return badge(_("In force"), "good") if rate.valid_from <= today else badge(_("Later"), "pending")
 
 
 def _has_begun(rate: Rate, today: date) -> bool:

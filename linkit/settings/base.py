@@ -240,6 +240,8 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ar", "العربية")]
 LANGUAGE_COOKIE_NAME, LANGUAGE_COOKIE_AGE = "linkit_language", 31_536_000
 LANGUAGE_COOKIE_SECURE, LANGUAGE_COOKIE_HTTPONLY, LANGUAGE_COOKIE_SAMESITE = IS_HTTPS, True, "Lax"
+# Figures are written alike in every language, as our scripts write them too.
+FORMAT_MODULE_PATH = "linkit.formats"
 TIME_ZONE = "UTC"
 
 # --- SMS providers --------------------------------------------------------------------------------------------
@@ -337,6 +339,8 @@ CELERY_BEAT_SCHEDULE = {
     "work_on_jobs": {"task": "outbox.tasks.work_on_jobs", "schedule": 2.0},
     "send_alerts": {"task": "billing.tasks.send_alerts", "schedule": 60.0},
     "look_up": {"task": "outbox.tasks.look_up", "schedule": 60.0},
+    # Each provider is asked far less often (sms_providers.balances.EVERY).
+    "refresh_balances": {"task": "sms_providers.tasks.refresh_balances", "schedule": 300.0},
     # By the clock: an interval of an hour would begin anew with every start of beat.
     "purge": {"task": "outbox.tasks.purge", "schedule": crontab(minute="17")},
     "reap": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,6 +13,8 @@ from django.test import Client
 from django.utils import timezone
 
 from linkit.models import Organization, Role, User
+from outbox.bulk import receiving, work
+from outbox.bulk.models import BulkJob
 from outbox.models import Message
 from sms_providers import catalogue, sending
 from sms_providers.models import OrganizationApp, SmsLog, Source, Status
@@ -79,3 +83,12 @@ def queued(organization: Organization) -> Callable[..., Message]:
         return Message.objects.create(**given)
 
     return make
+
+
+def bulk_job(app: OrganizationApp) -> BulkJob:
+    """A job whose file has a wrong row, and is read."""
+    file = io.BytesIO(f"mobile,message\n{factories.mobile()},Hello\n12,Hello\n".encode())
+    job = receiving.create(organization=app.organization, app=app, slug=app.slug, file=file, filename="file.csv").job
+    while work.do_next(threading.Event()):
+        pass
+    return job

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.contrib.admin.models import LogEntry
 from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
@@ -19,8 +18,8 @@ from billing import alerts, ledger
 from billing.admin import entries
 from billing.forms import RateForm
 from billing.models import BalanceAlert, CreditAccount, CreditTransaction, Kind, Rate
-from linkit import clock
-from linkit.models import Membership, Organization, Role
+from linkit import audit, clock
+from linkit.models import AuditEntry, Membership, Organization, Role
 from sms_providers.models import OrganizationApp
 from tests import factories
 from tests.console.conftest import BACKEND
@@ -151,13 +150,14 @@ def test_a_top_up_asks_first_and_moves_once(console: Any, organization: Organiza
     )  # fmt: skip
     assert entry.created_by is not None
     assert entry.created_by.is_superuser
-    note = LogEntry.objects.get()
-    assert (note.change_message, note.object_repr) == ("Topped up by 500 credits: Invoice 7.", "Credits of Acme")
+    note = AuditEntry.objects.get()
+    assert (audit.in_words(note), note.object_repr) == ("Topped up by 500 credits: Invoice 7", "Credits of Acme")
+    assert note.organization == organization
 
     again = browser.post(reverse(TOP_UP), {**data, "confirmed": "yes"}, follow=True)
     assert "nothing was moved again" in again.text
     assert balance(organization) == 500
-    assert LogEntry.objects.count() == 1
+    assert AuditEntry.objects.count() == 1
 
 
 def test_a_form_that_was_sent_and_then_changed_is_another_intent(
@@ -187,8 +187,8 @@ def test_a_bad_top_up_moves_nothing_and_is_kept(console: Any, organization: Orga
     browser = console("superuser")
     for bad in (
         *({"amount": amount} for amount in BAD_AMOUNTS), {"organization": ""}, {"organization": "x"},
-        {"organization": str(uuid.uuid4())}, {"description": "x" * 201}, {"description": "a\x00b"}, {"once": ""},
-        {"once": "x"},
+        {"organization": str(uuid.uuid4())}, {"description": "x" * 201}, {"description": "a\x00b"},
+        {"description": " "}, {"once": ""}, {"once": "x"},
     ):  # fmt: skip
         answer = browser.post(reverse(TOP_UP), given(organization, confirmed="yes") | bad)
         assert answer.status_code == 200
@@ -207,7 +207,7 @@ def test_what_only_the_ledger_knows_is_said_beside_the_field(console: Any, organ
     answer = console("superuser").post(reverse(TOP_UP), given(organization, confirmed="yes"))
     assert "No account holds as much" in str(answer.context["form"].errors["amount"])
     assert 'value="500"' in answer.text
-    assert not LogEntry.objects.exists()
+    assert not AuditEntry.objects.exists()
 
 
 def test_an_adjustment_needs_a_reason_and_shows_where_it_leads(console: Any, organization: Organization):
@@ -225,7 +225,7 @@ def test_an_adjustment_needs_a_reason_and_shows_where_it_leads(console: Any, org
     entry = CreditTransaction.objects.first()
     assert entry is not None
     assert (entry.kind, entry.description) == (Kind.ADJUSTMENT, "Topped up twice")
-    assert LogEntry.objects.get().change_message == "Adjusted by -12.5001 credits: Topped up twice."
+    assert audit.in_words(AuditEntry.objects.get()) == "Adjusted by -12.5001 credits: Topped up twice"
 
 
 def test_there_is_nothing_to_adjust_without_an_account(console: Any, organization: Organization):
@@ -250,7 +250,9 @@ def test_thresholds_are_added_changed_and_removed(console: Any, organization: Or
     answer = browser.post(url, {"threshold_0": "100", "threshold_1": "", "threshold_4": "250.5"}, follow=True)
     assert "Saved." in answer.text
     assert thresholds(organization) == [Decimal("250.5"), 100]
-    assert LogEntry.objects.get().change_message == "Alerts: added 250.5; removed 20."
+    assert [audit.in_words(entry) for entry in AuditEntry.objects.order_by("pk")] == [
+        "No alert below 20 any more.", "Alert below 250.5.",
+    ]  # fmt: skip
     told = dict(BalanceAlert.objects.values_list("threshold", "alerted_at"))
     assert told[Decimal(100)] is not None, "one that stays has been told"
     assert told[Decimal("250.5")] is None
@@ -386,7 +388,7 @@ def test_a_rate_is_added_by_a_superuser(console: Any, organization: Organization
     assert answer.status_code == 302, answer.context["adminform"].form.errors
     rate = Rate.objects.get()
     assert (rate.organization, rate.prefix, rate.price) == (organization, "966", Decimal("0.0001"))
-    assert LogEntry.objects.count() == 1
+    assert AuditEntry.objects.count() == 1
 
 
 DAY = timedelta(days=1)

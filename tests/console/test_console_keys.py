@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils import timezone
 
-from linkit import tokens
-from linkit.models import ApiKey, Organization
+from linkit import audit, tokens
+from linkit.models import ApiKey, AuditEntry, Organization
 from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
@@ -50,8 +49,8 @@ def test_the_secret_is_shown_once(console: Any, organization: Organization, anon
         assert secret not in browser.get(url).text
     assert not any(secret in cookie.value for cookie in browser.cookies.values())
     assert secret not in str(dict(browser.session))
-    assert secret not in str(list(LogEntry.objects.values()))
-    assert LogEntry.objects.get().change_message == "Made a live key that may read, send."
+    assert secret not in str(list(AuditEntry.objects.values()))
+    assert audit.in_words(AuditEntry.objects.get()) == "Made a key (live, read, send)."
 
 
 def test_a_test_key_and_a_narrow_key(console: Any, organization: Organization):
@@ -90,9 +89,10 @@ def test_revoking_asks_first(console: Any, organization: Organization, anonymous
     assert anonymous.using(secret).get("/api/v1/auth/me").status_code == 401
     assert "web shop" not in browser.get(reverse(LIST)).context["cl"].queryset.values_list("name", flat=True)
     assert "Revoked" in browser.get(reverse(LIST) + "?state=over").text
-    assert LogEntry.objects.filter(change_message="Revoked.").count() == 1
+    trail = AuditEntry.objects.order_by("pk")
+    assert [audit.in_words(entry) for entry in trail] == ["Made a key (live, read, send).", "Revoked."]
     browser.post(url)  # again changes nothing
-    assert LogEntry.objects.filter(change_message="Revoked.").count() == 1
+    assert trail.count() == 2
 
 
 def test_revoking_many_asks_first(console: Any, organization: Organization, other_organization: Organization):
