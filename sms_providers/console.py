@@ -1,4 +1,7 @@
-"""What the console's lists and pages about messages share: filters, search, and a story in words."""
+"""What the console's lists and pages about messages share: filters, search, and a story in words.
+
+What is stored of a failure is English; a page shows it in the reader's language (`reasons.noted`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from billing.models import Hold
 from linkit import phone
@@ -23,9 +28,9 @@ from linkit.markup import amount, badge, in_figures, ltr, moment, pretty
 from linkit.models import Organization
 from linkit.permissions import Scope
 from linkit.tenancy import ReadOnlyAdmin, TenantAdmin, reach
-from sms_providers import catalogue, settling
-from sms_providers.models import SANDBOX, OrganizationApp, SmsLog, Status
-from sms_providers.reasons import REASONS
+from sms_providers import catalogue, chosen, settling
+from sms_providers.models import SANDBOX, Attempt, OrganizationApp, SmsLog, Status
+from sms_providers.reasons import REASONS, brief, noted
 from sms_providers.results import Outcome
 
 _OUTCOME_KINDS: dict[str, str] = {
@@ -35,20 +40,42 @@ _OUTCOME_KINDS: dict[str, str] = {
     Outcome.UNKNOWN: "unsure",
 }
 _REGIONS_TRIED = 5
+_ORGANIZATIONS_NAMED = 100
 _ATTEMPTS_SHOWN = 30  # a message that waits for a gateway to come back gathers hundreds
 _TYPED_NUMBER = re.compile(r"\+?[\d\s().\-/]{1,40}")
+
+
+def titled(kind: type[admin.FieldListFilter], name: Any) -> type[admin.FieldListFilter]:
+    """Return a stock filter under a title of ours: that of a column without a name of its own is not translated."""
+
+    class Titled(kind):  # type: ignore[valid-type, misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.title = name
+
+    return Titled
+
+
+STATUS_FILTER = ("status", titled(admin.ChoicesFieldListFilter, _lazy("status")))
+SOURCE_FILTER = ("source", titled(admin.ChoicesFieldListFilter, _lazy("came by")))
+CREATED_FILTER = ("created_at", titled(admin.DateFieldListFilter, _lazy("created at")))
 
 
 class AppFilter(admin.SimpleListFilter):
     """By app, without asking a table of millions which there are."""
 
-    title = parameter_name = "app"
+    title, parameter_name = _lazy("app"), "app"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(slug, adapter.name) for slug, adapter in catalogue.adapters().items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(provider_slug=self.value()) if self.value() else queryset
+        if not (slug := self.value()):
+            return queryset
+        # The simulator needs no installation. Any other app that nobody has ever installed has sent nothing.
+        if slug != SANDBOX and not OrganizationApp.objects.filter(slug=slug).exists():
+            return queryset.none()
+        return queryset.filter(provider_slug=slug)
 
 
 def find_messages(request: HttpRequest, rows: QuerySet[Any], typed: str, *, id_fields: dict[str, str]) -> QuerySet[Any]:
@@ -61,6 +88,7 @@ def find_messages(request: HttpRequest, rows: QuerySet[Any], typed: str, *, id_f
     if not digits or not _TYPED_NUMBER.fullmatch(typed):
         return rows.none()
     regions = _regions(request)
+    rows = _of_organizations(request, rows)
     whole = {number for region in regions if (number := _parsed(typed, region))}
     if whole:
         return rows.filter(recipient__in=whole)
@@ -73,8 +101,17 @@ def find_messages(request: HttpRequest, rows: QuerySet[Any], typed: str, *, id_f
         beginnings = {f"+{digits}"}
     either = Q()
     for beginning in beginnings:
-        either |= Q(recipient__startswith=beginning)
+        # A LIKE finds no index but one of the C collation. A letter stands behind all digits in any.
+        either |= Q(recipient__gte=beginning, recipient__lt=f"{beginning}a")
     return rows.filter(either)
+
+
+def _of_organizations(request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Name the organizations to a database whose indexes begin with them, for whoever sees all."""
+    if not reach(request).is_superuser:
+        return rows
+    known = list(reach(request).organizations().order_by().values_list("pk", flat=True)[: _ORGANIZATIONS_NAMED + 1])
+    return rows.filter(organization__in=known) if len(known) <= _ORGANIZATIONS_NAMED else rows
 
 
 def sendable_apps(request: HttpRequest) -> QuerySet[OrganizationApp]:
@@ -96,6 +133,13 @@ def _parsed(typed: str, region: str) -> str | None:
         return None
 
 
+def title_of(row: Any) -> str:
+    """Return what the page of a message is called."""
+    if not row.recipient:
+        return _("SMS to a number that is blanked")
+    return _("SMS to %(number)s") % {"number": row.recipient}
+
+
 @dataclass(frozen=True)
 class Banner:
     """What became of a message, in words. `kind` is the stylesheet's."""
@@ -107,35 +151,43 @@ class Banner:
 
 def tell(log: SmsLog) -> Banner:
     """Say what became of this SMS and what to do about it."""
-    app = catalogue.app_name(log.provider_slug) if log.provider_slug else "The provider"
+    app = catalogue.app_name(log.provider_slug) if log.provider_slug else _("The provider")
+    said = noted(log.reason, log.error_message)
     match log.status:
         case Status.PENDING if log.queued_id:
-            why = f" Last try: {log.error_message}" if log.error_message else ""
-            return Banner("calm", "Waiting", f"It is in the outbox and goes out when it is due.{why}")
+            waits = _("It is in the outbox and goes out when it is due.")
+            last = _("Last try: %(why)s") % {"why": said} if said else ""
+            return Banner("calm", _("Waiting"), f"{waits} {last}".strip())
         case Status.PENDING | Status.SENDING:
-            return Banner("calm", "Under way", f"{app} is being called. Load this page again to see the outcome.")
+            text = _("%(app)s is being called. Load this page again to see the outcome.") % {"app": app}
+            return Banner("calm", _("Under way"), text)
         case Status.SENT if log.error_message == settling.WAS_SENT:
-            return Banner("good", "Sent", "Nobody knew for certain, until somebody settled it by hand: it was sent.")
+            text = _("Nobody knew for certain, until somebody settled it by hand: it was sent.")
+            return Banner("good", _("Sent"), text)
         case Status.SENT if log.error_message == settling.WAS_FOUND:
-            return Banner("good", "Sent", f"Nobody knew for certain, until {app} was asked for it: it had taken it.")
+            text = _("Nobody knew for certain, until %(app)s was asked for it: it had taken it.") % {"app": app}
+            return Banner("good", _("Sent"), text)
         case Status.SENT if log.provider_slug == SANDBOX or log.is_test:
-            return Banner("good", "Sent, but only simulated", "The sandbox took it. Nothing left this machine.")
+            text = _("The sandbox took it. Nothing left this machine.")
+            return Banner("good", _("Sent, but only simulated"), text)
         case Status.SENT:
-            return Banner("good", "Sent", f"{app} accepted it. That it arrived is for a delivery receipt to say.")
+            text = _("%(app)s accepted it. That it arrived is for a delivery receipt to say.") % {"app": app}
+            return Banner("good", _("Sent"), text)
         case Status.DISPATCH_TIMEOUT:
-            return Banner(
-                "caution",
-                "Outcome unknown: it may have been sent",
-                f"{log.error_message} Do not send it again: the recipient might get it twice. Look for it at the"
-                " provider, or ask the recipient, before you do.",
+            warning = _(
+                "Do not send it again: the recipient might get it twice. Look for it at the provider, or ask the"
+                " recipient, before you do."
             )
+            return Banner("caution", _("Outcome unknown: it may have been sent"), f"{said} {warning}".strip())
     if log.reason == "settled_unsent":
-        return Banner("bad", "Not sent", "Somebody settled it by hand: it was not sent. You can send it again.")
+        text = _("Somebody settled it by hand: it was not sent. You can send it again.")
+        return Banner("bad", _("Not sent"), text)
     if log.outcome == Outcome.REJECTED:
-        return Banner("bad", "Not sent: refused", f"{log.error_message or f'{app} refused it.'}")
+        return Banner("bad", _("Not sent: refused"), said or _("%(app)s refused it.") % {"app": app})
     if log.outcome == Outcome.UNAVAILABLE:
-        return Banner("bad", "Not sent", f"{log.error_message} It certainly did not leave; you can send it again.")
-    return Banner("bad", "Not sent", log.error_message or "It did not leave.")
+        promise = _("It certainly did not leave; you can send it again.")
+        return Banner("bad", _("Not sent"), f"{said} {promise}".strip())
+    return Banner("bad", _("Not sent"), said or _("It did not leave."))
 
 
 @dataclass(frozen=True)
@@ -152,8 +204,12 @@ class Money:
 
     def facts(self) -> list[tuple[str, SafeString]]:
         """Return it in words, for a page."""
-        shares = [("Charged", self.charged), ("Held until its end is known", self.held), ("Given back", self.returned)]
-        return [("Credits it costs", amount(self.cost)), *((name, amount(each)) for name, each in shares if each)]
+        shares = [
+            (_("Charged"), self.charged),
+            (_("Held until its end is known"), self.held),
+            (_("Given back"), self.returned),
+        ]
+        return [(_("Credits it costs"), amount(self.cost)), *((name, amount(each)) for name, each in shares if each)]
 
 
 def money(log: SmsLog) -> Money | None:
@@ -168,16 +224,16 @@ def what_follows(log: SmsLog, *, was_sent: bool) -> list[str]:
     """Say what comes of settling an unknown outcome, before anybody does."""
     spent = money(log)
     if spent is None:
-        paid = "It costs no credits."
+        paid = _("It costs no credits.")
     elif not spent.held:
-        paid = "Its credits have been given back already, and are not charged any more."
+        paid = _("Its credits have been given back already, and are not charged any more.")
     elif was_sent:
-        paid = f"{in_figures(spent.held)} credits, which are held for it, are charged."
+        paid = _("%(amount)s credits, which are held for it, are charged.") % {"amount": in_figures(spent.held)}
     else:
-        paid = f"{in_figures(spent.held)} credits, which are held for it, are given back."
+        paid = _("%(amount)s credits, which are held for it, are given back.") % {"amount": in_figures(spent.held)}
     if was_sent:
-        return [paid, "It is never sent again: a program that repeats its call is told that it was sent."]
-    return [paid, "It may be sent again: by hand, or by a program that repeats its call."]
+        return [paid, _("It is never sent again: a program that repeats its call is told that it was sent.")]
+    return [paid, _("It may be sent again: by hand, or by a program that repeats its call.")]
 
 
 def story(log: SmsLog | None, *, is_superuser: bool) -> dict[str, Any]:
@@ -192,10 +248,11 @@ def story(log: SmsLog | None, *, is_superuser: bool) -> dict[str, Any]:
             "row": attempt,
             "app": catalogue.app_name(attempt.provider_slug),
             "badge": badge(
-                attempt.get_outcome_display() or "Under way", _OUTCOME_KINDS.get(attempt.outcome, "pending")
+                attempt.get_outcome_display() or _("Under way"), _OUTCOME_KINDS.get(attempt.outcome, "pending")
             ),
             "answer": "" if attempt.response is None or hides_answers else pretty(attempt.response),
             "reason": REASONS.get(attempt.reason),
+            "words": _words(attempt),
             "took": _seconds(attempt.started_at, attempt.finished_at),
         }
         for position, attempt in enumerate(latest)
@@ -203,20 +260,38 @@ def story(log: SmsLog | None, *, is_superuser: bool) -> dict[str, Any]:
     return {
         "attempts": shown,
         "earlier": total - len(shown),
+        "receipt": receipt(log),
         "money": spent.facts() if spent else [],
         "hides_answers": hides_answers,
     }
 
 
+def _words(attempt: Attempt) -> str:
+    """Return what was noted of an attempt; nothing where the explanation of its reason says the same."""
+    said, reason = noted(attempt.reason, attempt.message), REASONS.get(attempt.reason)
+    return "" if reason and said == reason.meaning else said
+
+
+def receipt(log: SmsLog | None) -> str:
+    """Say what is known of its arrival. Receipts of the providers are not taken in: nothing here may sound like one."""
+    if log is not None and (log.is_test or log.provider_slug == SANDBOX):
+        return _("No delivery receipt: the simulator delivers nothing.")
+    if log is not None and log.status == Status.SENT:
+        return _(
+            "Accepted by the provider; delivery receipts are not collected yet, so whether it arrived is not known."
+        )
+    return _("No delivery receipt.")
+
+
 def _seconds(started: Any, finished: Any) -> str:
-    return f"{(finished - started).total_seconds():.1f} s" if finished else ""
+    return _("%(seconds)s s") % {"seconds": f"{(finished - started).total_seconds():.1f}"} if finished else ""
 
 
 class MessageListAdmin(ReadOnlyAdmin, TenantAdmin):
     """A list of messages that is only looked at, with a page of our own for each."""
 
     story_template = ""
-    search_help_text = "A number, whole or as it begins (0501…, 00966…, +966…), or an id."
+    search_help_text = _lazy("A number, whole or as it begins (0501…, 00966…, +966…), or an id.")
     sortable_by = ("created",)  # the one order that has an index
     list_select_related = ["organization"]
     id_fields: dict[str, str] = {}
@@ -236,40 +311,54 @@ class MessageListAdmin(ReadOnlyAdmin, TenantAdmin):
         row = self.fetch(request, object_id)
         if row is None:
             return self.missing(request, object_id)
+        told = self.story_context(request, row)
         context = {
-            "title": f"SMS to {row.recipient}",
+            "title": title_of(row),
             "row": row,
             "original": row,
             "is_wide": reach(request).is_wide,
             "may_send": self.is_allowed(request, Scope.SEND, row),
             "reason": REASONS.get(row.reason),
+            "routing": self._routing(row, told),
         }
-        return self.page(request, self.story_template, {**context, **self.story_context(request, row)})
+        return self.page(request, self.story_template, {**context, **told})
 
     def story_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what `story` does, the `log` among it (None before the first attempt), and what else the page shows.
+
+        `pinned_to`, if it is there, names the app that alone may send it, and is empty when any may.
+        """
         raise NotImplementedError
 
-    @admin.display(description="Time", ordering="created_at")
+    def _routing(self, row: Any, told: dict[str, Any]) -> list[SafeString]:
+        log: SmsLog | None = told["log"]
+        if log is not None and log.queued_id is None:
+            return chosen.direct(log)
+        only_through = told.get("pinned_to")
+        tries = [each["row"] for each in reversed(told["attempts"])]
+        return chosen.queued(tries, is_test=row.is_test, only_through=only_through, is_whole=not told["earlier"])
+
+    @admin.display(description=_lazy("Time"), ordering="created_at")
     def created(self, row: Any) -> SafeString:
         return moment(row.created_at)
 
-    @admin.display(description="To", ordering="recipient")
+    @admin.display(description=_lazy("To"), ordering="recipient")
     def to(self, row: Any) -> SafeString:
         return ltr(row.recipient) if row.recipient else SafeString("–")
 
-    @admin.display(description="App")
+    @admin.display(description=_lazy("App"))
     def through(self, row: Any) -> str:
         return catalogue.app_name(row.provider_slug) if row.provider_slug else "–"
 
-    @admin.display(description="Status")
+    @admin.display(description=_lazy("Status"))
     def state(self, row: Any) -> SafeString:
         shown = badge(row.get_status_display(), row.status)
-        return format_html("{} {}", shown, badge("Test", "test")) if row.is_test else shown
+        return format_html("{} {}", shown, badge(_("Test"), "test")) if row.is_test else shown
 
-    @admin.display(description="Reason")
+    @admin.display(description=_lazy("Reason"))
     def why(self, row: Any) -> str:
-        return row.reason.replace("_", " ") or "–"
+        return brief(row.reason) or "–"
 
-    @admin.display(description="Parts")
+    @admin.display(description=_lazy("Parts"))
     def parts(self, row: Any) -> SafeString:
         return ltr(row.segment_count)

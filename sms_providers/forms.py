@@ -1,24 +1,22 @@
-"""The console's forms: an installation with its credentials, one message by hand, a sender ID."""
+"""The console's forms: an installation with its credentials, a sender ID."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
-from linkit import clock, phone
 from linkit.errors import InvalidInput
-from linkit.forms import OnceForm
 from linkit.models import Organization
-from linkit.widgets import LocalDateTimeInput, regions
-from sms_providers import catalogue, schedule
-from sms_providers import text as sms_text
+from linkit.widgets import AmountInput, regions
+from sms_providers import balances, catalogue
 from sms_providers.adapters.base import ProviderAdapter
 from sms_providers.adapters.credentials import CredentialField
-from sms_providers.fields import MAX_SENDER
 from sms_providers.models import OrganizationApp, SenderId
 
 _CREDENTIAL, _REMOVE = "credential_", "remove_"
@@ -34,7 +32,16 @@ class InstallationForm(forms.ModelForm):
 
     class Meta:
         model = OrganizationApp
-        fields = ["default_sender", "is_enabled", "priority", "max_per_second", "is_metered"]
+        fields = ["default_sender", "is_enabled", "priority", "max_per_second", "balance_alert", "is_metered"]
+        labels = {
+            "default_sender": _lazy("Default sender"),
+            "is_enabled": _lazy("Enabled"),
+            "priority": _lazy("Priority"),
+            "max_per_second": _lazy("Max per second"),
+            "balance_alert": _lazy("Low balance"),
+            "is_metered": _lazy("Metered"),
+        }
+        widgets = {"balance_alert": AmountInput}
 
     def __init__(
         self, *args: Any, adapter: type[ProviderAdapter] | None, may_meter: bool = False, **kwargs: Any
@@ -42,6 +49,8 @@ class InstallationForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if not may_meter:
             del self.fields["is_metered"]
+        if adapter is None or adapter.slug not in balances.telling():
+            del self.fields["balance_alert"]
         self.adapter = adapter
         self._stored: dict[str, str] = (self.instance.readable_credentials or {}) if self.instance.pk else {}
         self.our_names = list(self.fields)
@@ -50,23 +59,25 @@ class InstallationForm(forms.ModelForm):
             self.fields[_CREDENTIAL + field.name] = self._form_field(field)
             if field.is_secret and not field.is_required and self._stored.get(field.name):
                 self.fields[_REMOVE + field.name] = forms.BooleanField(
-                    label=f"Remove the stored {field.label}", required=False
+                    label=_("Remove the stored value: %(field)s") % {"field": _(field.label)}, required=False
                 )
         self.order_fields([name for name in self.fields if name not in self.our_names])
 
     def _form_field(self, field: CredentialField) -> forms.CharField:
         is_kept = field.is_secret and bool(self._stored.get(field.name))
         # What a key looks like is of use only to somebody who has mistyped one, and is said then.
-        looks = f"Looks like: {field.pattern_help}" if field.pattern_help and not field.is_secret else ""
-        hints = [field.help, looks]
+        looks = ""
+        if field.pattern_help and not field.is_secret:
+            looks = _("Looks like: %(looks)s") % {"looks": _(field.pattern_help)}
+        hints = [_(field.help), looks]
         if is_kept:
-            hints = ["Set, and never shown. Leave empty to keep it.", *hints]
+            hints = [_("Set, and never shown. Leave empty to keep it."), *hints]
         widget: forms.Widget = forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off", "dir": "auto"})
         if field.is_secret:
             # "new-password": the browser must not offer the operator's own.
             widget = forms.PasswordInput(attrs={"class": "vTextField", "autocomplete": "new-password", "dir": "ltr"})
         return forms.CharField(
-            label=field.label,
+            label=_(field.label),
             required=field.is_required and not is_kept,
             initial="" if field.is_secret else self._stored.get(field.name, ""),
             help_text=" ".join(filter(None, hints)),
@@ -93,8 +104,12 @@ class InstallationForm(forms.ModelForm):
         return {name: self.cleaned_data[name] for name in self.our_names}
 
     def changed_names(self) -> list[str]:
-        """Return what differs from what is stored, by label; never a value."""
-        return [str(self[name].label) for name in self.changed_data]
+        """Return what differs from what is stored, by its label in English, for the audit trail; never a value."""
+        labels = {field.name: field.label for field in self.credential_fields}
+        with translation.override("en"):
+            ours = {name: str(self.fields[name].label) for name in self.our_names}
+        names = (name.removeprefix(_CREDENTIAL).removeprefix(_REMOVE) for name in self.changed_data)
+        return list(dict.fromkeys(labels.get(name) or ours[name] for name in names))
 
     def refuse(self, problem: InvalidInput) -> None:
         """Show what the service found wrong, each text beside its field."""
@@ -112,73 +127,9 @@ class AppChoice(forms.ModelChoiceField):
 
     def label_from_instance(self, obj: Any) -> str:
         name = catalogue.app_name(obj.slug)
-        sender = f", sender {obj.default_sender}" if obj.default_sender else ""
-        return f"{obj.organization}: {name}{sender}" if self.is_wide else f"{name}{sender}"
-
-
-class SendForm(OnceForm):
-    """One message by hand. Sending the form twice sends one message."""
-
-    app = AppChoice(OrganizationApp.objects.none(), label="Through", empty_label=None)
-    recipient = forms.CharField(
-        label="To",
-        max_length=64,
-        help_text="As you would type it: 0501234567, +966 50 123 4567 or 00966501234567.",
-        widget=forms.TextInput(attrs={"class": "vTextField", "inputmode": "tel", "dir": "ltr", "autocomplete": "off"}),
-    )
-    sender_id = forms.CharField(
-        label="Sender ID",
-        max_length=MAX_SENDER,
-        required=False,
-        help_text="What the handset shows. Empty: the app's own.",
-        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
-    )
-    text = forms.CharField(
-        label="Message",
-        strip=False,
-        widget=forms.Textarea(
-            attrs={"class": "vLargeTextField", "rows": 5, "dir": "auto", "data-counter": "text-counter"}
-        ),
-    )
-    send_at = forms.DateTimeField(label="Send at", required=False, widget=LocalDateTimeInput)
-
-    def __init__(
-        self, *args: Any, apps: QuerySet[OrganizationApp], is_wide: bool, time_zone: str, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        chooser = self.fields["app"]
-        assert isinstance(chooser, AppChoice)
-        chooser.queryset, chooser.is_wide = apps, is_wide
-        self.fields["send_at"].help_text = f"Empty: now. In the time of {time_zone}."
-
-    def clean_text(self) -> str:
-        # Browsers send every line break as two characters, and a handset would be charged for both.
-        typed = str(self.cleaned_data["text"]).replace("\r\n", "\n")
-        try:
-            return sms_text.check(typed)
-        except sms_text.InvalidText as error:
-            raise ValidationError(error.message) from None
-
-    def clean_send_at(self) -> datetime | None:
-        try:
-            return schedule.resolve(self.cleaned_data["send_at"], now=clock.now())
-        except schedule.InvalidMoment as error:
-            raise ValidationError(error.fields["datetime"]) from None
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
-        app, typed = cleaned.get("app"), cleaned.get("recipient")
-        if app and typed:
-            try:
-                cleaned["recipient"] = phone.parse_mobile(typed, region=app.organization.default_region)
-            except phone.InvalidNumber as error:
-                self.add_error("recipient", error.message)
-        return cleaned
-
-    @property
-    def idempotency_key(self) -> str:
-        """The key of this intent, in a corner of the keys that no program chooses by accident."""
-        return f"console:{self.cleaned_data['once']}"
+        if obj.default_sender:
+            name = _("%(app)s, sender %(sender)s") % {"app": name, "sender": obj.default_sender}
+        return f"{obj.organization}: {name}" if self.is_wide else name
 
 
 class SenderIdForm(forms.ModelForm):
@@ -188,16 +139,26 @@ class SenderIdForm(forms.ModelForm):
     through any installation.
     """
 
-    app = AppChoice(OrganizationApp.objects.none(), label="Gateway", required=False, empty_label="None yet")
+    app = AppChoice(
+        OrganizationApp.objects.none(), label=_lazy("Gateway"), required=False, empty_label=_lazy("None yet")
+    )
 
     class Meta:
         model = SenderId
         fields = ["organization", "sender_id", "country", "description", "status", "app"]
+        labels = {
+            "organization": _lazy("Organization"),
+            "sender_id": _lazy("Sender ID"),
+            "country": _lazy("Country"),
+            "description": _lazy("Description"),
+            "status": _lazy("Status"),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["app"].help_text = "The installed app that sends under it."
-        self.fields["country"] = forms.ChoiceField(choices=regions(), help_text="Where it is registered.")
+        self.fields["app"].help_text = _("The installed app that sends under it.")
+        help_text = _("Where it is registered.")
+        self.fields["country"] = forms.ChoiceField(label=_lazy("Country"), choices=regions(), help_text=help_text)
 
     def reach_to(self, organizations: QuerySet[Organization], *, may_share: bool, is_wide: bool) -> None:
         """Offer what is within the reach of whoever types."""
@@ -215,7 +176,7 @@ class SenderIdForm(forms.ModelForm):
         if owner is not None:
             assert isinstance(owner, forms.ModelChoiceField)
             owner.queryset, owner.required = organizations, not may_share
-            owner.empty_label = "Shared with everybody" if may_share else None
+            owner.empty_label = _("Shared with everybody") if may_share else None
             some = list(organizations[:2])
             self.fields["country"].initial = some[0].default_region if some else None
             if len(some) == 1 and not may_share:
@@ -224,7 +185,7 @@ class SenderIdForm(forms.ModelForm):
     def clean_sender_id(self) -> str:
         typed: str = self.cleaned_data["sender_id"]
         if not typed.isprintable():
-            raise ValidationError("It holds a line break or another hidden character.")
+            raise ValidationError(_("It holds a line break or another hidden character."))
         return typed
 
     def clean(self) -> dict[str, Any]:
@@ -234,5 +195,6 @@ class SenderIdForm(forms.ModelForm):
             return cleaned
         owner = cleaned["organization"] if "organization" in self.fields else self.instance.organization
         if owner is not None and app.organization_id != owner.pk:
-            self.add_error("app", f"It is not installed by {owner}. A sender ID of its own sends through its own app.")
+            text = _("It is not installed by %(owner)s. A sender ID of its own sends through its own app.")
+            self.add_error("app", text % {"owner": owner})
         return cleaned

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from linkit.models import Organization
-from sms_providers import catalogue, circuits, signals
+from sms_providers import balances, catalogue, circuits, signals
 from sms_providers.adapters.base import NotOffered, ProviderAdapter, ProviderRefused
 from sms_providers.models import OrganizationApp
-from sms_providers.reasons import REASONS, Kind
+from sms_providers.reasons import REASONS, Kind, noted
 from sms_providers.results import Result
 from sms_providers.transport import Budget
 
@@ -32,7 +34,7 @@ def _clean(slug: str, credentials: Mapping[str, Any]) -> dict[str, str]:
     if wrong:
         fields = {f"credentials.{name}": texts for name, texts in wrong.items()}
         first = next(iter(wrong.values()))[0]
-        raise InvalidInput(f"{first} Nothing was saved.", fields=fields, reason="invalid_credentials")
+        raise InvalidInput(" ".join([first, _("Nothing was saved.")]), fields=fields, reason="invalid_credentials")
     return clean
 
 
@@ -45,11 +47,12 @@ def install(
     is_enabled: bool = True,
     priority: int = 100,
     max_per_second: int | None = None,
+    balance_alert: Decimal | None = None,
     is_metered: bool = False,
 ) -> OrganizationApp:
     """Install an app with its credentials. One that was installed before keeps its id.
 
-    `is_metered` is not kept either: the credentials are others now.
+    `is_metered` is not kept either, nor what was left at the provider: the credentials are others now.
 
     Raises `InvalidInput` for an unknown slug or bad credentials and `AlreadyInstalled`.
     """
@@ -59,6 +62,7 @@ def install(
         "is_enabled": is_enabled,
         "priority": priority,
         "max_per_second": max_per_second,
+        "balance_alert": balance_alert,
         "is_metered": is_metered,
     }
     taken = AlreadyInstalled(f"{slug} is already installed; change it with PATCH /api/v1/apps/{slug}.")
@@ -75,6 +79,7 @@ def install(
                 for name, value in settings_.items():
                     setattr(app, name, value)
                 app.installed_at, app.uninstalled_at, app.last_sync_at = clock.now(), None, None
+                balances.forget(app)
                 app.save()
     except IntegrityError:
         raise taken from None
@@ -94,12 +99,13 @@ def _locked(app: OrganizationApp) -> OrganizationApp:
     """Return the row as it is now, locked in the caller's transaction. Raises `Missing` once it is uninstalled."""
     current = OrganizationApp.objects.defer("credentials").select_for_update().get(pk=app.pk)
     if current.uninstalled_at is not None:
-        raise Missing(f"The app '{app.slug}' is not installed.")
+        raise Missing(_("The app '%(app)s' is not installed.") % {"app": app.slug})
     return current
 
 
 def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None, **changes: Any) -> OrganizationApp:
-    """Change an installation: credentials, and `default_sender`, `is_enabled`, `priority`, `max_per_second`.
+    """Change an installation: credentials, and `default_sender`, `is_enabled`, `priority`, `max_per_second`,
+    `balance_alert`.
 
     And `is_metered`, which is a superuser's to change: the caller sees to that.
 
@@ -115,6 +121,8 @@ def change(*, app: OrganizationApp, credentials: Mapping[str, Any] | None = None
             known = {field.name for field in catalogue.find(app.slug).credential_fields}
             kept = {name: value for name, value in (stored or {}).items() if name in known}
             current.credentials = _clean(app.slug, {**kept, **credentials})
+            if current.credentials != stored:  # another account's, perhaps
+                balances.forget(current)
         for name, value in changes.items():
             setattr(current, name, value)
         current.save()
@@ -128,6 +136,7 @@ def uninstall(*, app: OrganizationApp) -> None:
         current = _locked(app)
         signals.app_uninstalling.send(OrganizationApp, app=current)
         current.credentials, current.is_enabled, current.uninstalled_at = {}, False, clock.now()
+        balances.forget(current)
         current.save()
     catalogue.forget(app)
 
@@ -145,17 +154,18 @@ class Verdict:
 def test(*, app: OrganizationApp) -> Verdict:
     """Ask the provider for the balance, or else the sender names, and say what the answer tells. Sends nothing.
 
-    Raises `InvalidInput` for an app that is not in the catalogue any more.
+    The words are in the reader's language, so they are not for the database. Raises `InvalidInput` for an app that is
+    not in the catalogue any more.
     """
     kind = catalogue.find(app.slug)
     credentials = app.readable_credentials
     if credentials is None:
-        message = "Its stored credentials cannot be read: no key of FIELD_ENCRYPTION_KEYS decrypts them."
+        message = _("Its stored credentials cannot be read: no key of FIELD_ENCRYPTION_KEYS decrypts them.")
         return Verdict(False, message, "credentials_unreadable", clock.now())
-    _, wrong = kind.clean_credentials(credentials)
+    wrong = kind.clean_credentials(credentials)[1]
     if wrong:  # the app wants others than when it was installed
-        problems = " ".join(text for texts in wrong.values() for text in texts)
-        message = f"The stored credentials need correcting. {problems}"
+        problems = (text for texts in wrong.values() for text in texts)
+        message = " ".join([_("The stored credentials need correcting."), *problems])
         return Verdict(False, message, "invalid_credentials", clock.now())
     adapter = catalogue.adapter_for(app)
     can, budget = adapter.capabilities, Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB)
@@ -165,33 +175,42 @@ def test(*, app: OrganizationApp) -> Verdict:
         if not is_offered:
             continue
         try:
-            found = question(adapter, budget.until(ends_at))
+            found = question(app, adapter, budget.until(ends_at))
         except NotOffered as refusal:
-            unanswered.append(refusal.result.message)
+            unanswered.append(noted(refusal.result.reason, refusal.result.message))
         except ProviderRefused as refusal:
             return Verdict(False, _why(refusal.result), refusal.result.reason, clock.now())
         else:
             note_answer(app)
-            return Verdict(True, f"The credentials work. {found}", "working", clock.now())
-    why = unanswered[0] if unanswered else f"{adapter.name} has no call that tests credentials."
-    return Verdict(None, f"{why} To be sure, send a message to yourself.", "not_testable", clock.now())
+            return Verdict(True, " ".join([_("The credentials work."), found]), "working", clock.now())
+    no_call = _("%(app)s has no call that tests credentials.") % {"app": adapter.name}
+    why = unanswered[0] if unanswered else no_call
+    message = " ".join([why, _("To be sure, send a message to yourself.")])
+    return Verdict(None, message, "not_testable", clock.now())
 
 
 def _why(result: Result) -> str:
     """Return the provider's no in words, with what to do about it when it is the account's."""
     reason = REASONS.get(result.reason)
-    step = reason.next_step if reason and reason.kind is Kind.ACCOUNT else ""
-    return f"{result.message or 'The provider refused.'} {step}".strip()
+    step = reason.advice if reason and reason.kind is Kind.ACCOUNT else ""
+    said = noted(result.reason, result.message) or _("The provider refused.")
+    return f"{said} {step}".strip()
 
 
-def _balance_in_words(adapter: ProviderAdapter, budget: Budget) -> str:
+def _balance_in_words(app: OrganizationApp, adapter: ProviderAdapter, budget: Budget) -> str:
     balance = adapter.balance(budget)
-    left = f"{balance.amount.normalize():f} {balance.currency or balance.unit}".strip()
-    return f"Balance: {left}. {balance.note}".strip()
+    if app.slug in balances.telling():
+        balances.keep(app, balance)
+    left = f"{balance.amount.normalize():f} {balance.currency or _(balance.unit)}".strip()
+    told = _("Balance: %(balance)s.") % {"balance": left}
+    return f"{told} {_(balance.note)}".strip()
 
 
-def _sender_names_in_words(adapter: ProviderAdapter, budget: Budget) -> str:
-    return f"Sender names: {', '.join(adapter.sender_names(budget)) or 'none'}."
+def _sender_names_in_words(app: OrganizationApp, adapter: ProviderAdapter, budget: Budget) -> str:
+    names = adapter.sender_names(budget)
+    if not names:
+        return _("Sender names: none.")
+    return _("Sender names: %(names)s.") % {"names": _(", ").join(names)}
 
 
 def note_answer(app: OrganizationApp) -> None:

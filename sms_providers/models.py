@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _lazy
 
 from billing.models import AmountField
 from linkit.encoding import Encoding
@@ -24,11 +25,11 @@ SANDBOX = "sandbox-sms"
 class Status(models.TextChoices):
     """Where a message is, in the words of the public API."""
 
-    PENDING = "pending", "Pending"  # waits for its turn
-    SENDING = "sending", "Sending"  # somebody has it in hand
-    SENT = "sent", "Sent"  # a provider accepted it
-    FAILED = "failed", "Failed"  # final; the reason says why
-    DISPATCH_TIMEOUT = "dispatch_timeout", "Outcome unknown"  # may have been sent; never sent again by itself
+    PENDING = "pending", _lazy("Pending")  # waits for its turn
+    SENDING = "sending", _lazy("Sending")  # somebody has it in hand
+    SENT = "sent", _lazy("Sent")  # a provider accepted it
+    FAILED = "failed", _lazy("Failed")  # final; the reason says why
+    DISPATCH_TIMEOUT = "dispatch_timeout", _lazy("Outcome unknown")  # may have been sent; never sent again by itself
 
 
 class OrganizationAppQuerySet(models.QuerySet["OrganizationApp"]):
@@ -45,27 +46,31 @@ class OrganizationApp(TimestampedModel):
     """A provider app installed by an organization, with its credentials. Uninstalled rows stay for history."""
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="apps")
-    slug = models.CharField("app", max_length=40)
+    slug = models.CharField(_lazy("app"), max_length=40)
     credentials = EncryptedJSONField(default=dict, blank=True, help_text="By field name; encrypted.")
     default_sender = models.CharField(
-        max_length=20, blank=True, help_text="The sender ID of messages that name none. Empty: the credentials' own."
+        max_length=20,
+        blank=True,
+        help_text=_lazy("The sender ID of messages that name none. Empty: the credentials' own."),
     )
-    is_enabled = models.BooleanField("enabled", default=True, help_text="Off: nothing is sent through this app.")
+    is_enabled = models.BooleanField(
+        _lazy("enabled"), default=True, help_text=_lazy("Off: nothing is sent through this app.")
+    )
     priority = models.PositiveIntegerField(
         default=100,
         validators=[MaxValueValidator(1_000_000)],
-        help_text="Lower is tried first; equal ones by installation time.",
+        help_text=_lazy("Lower is tried first; equal ones by installation time."),
     )
     max_per_second = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(10_000)],
-        help_text="How many messages a second the provider takes. Empty: no limit.",
+        help_text=_lazy("How many messages a second the provider takes. Empty: no limit."),
     )
     is_metered = models.BooleanField(
-        "metered",
+        _lazy("metered"),
         default=False,
-        help_text="The platform's own account: what is sent through it costs the sender credits.",
+        help_text=_lazy("The platform's own account: what is sent through it costs the sender credits."),
     )
     installed_at = models.DateTimeField(db_default=Now(), editable=False)
     uninstalled_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -73,10 +78,25 @@ class OrganizationApp(TimestampedModel):
         null=True, blank=True, editable=False, help_text="When the provider last answered a question of ours."
     )
 
+    # What was left when the provider last told; and when `balances.refresh` last asked, with an answer or without.
+    balance = models.DecimalField(max_digits=26, decimal_places=5, null=True, blank=True, editable=False)
+    balance_unit = models.CharField(max_length=32, blank=True, default="", db_default="", editable=False)
+    balance_read_at = models.DateTimeField(null=True, blank=True, editable=False)
+    balance_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    balance_alert = models.DecimalField(
+        _lazy("low balance"),
+        max_digits=26,
+        decimal_places=5,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_lazy("The dashboard says so when less is left at the provider. Empty: only when nothing is."),
+    )
+
     objects = OrganizationAppQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "installed app"
+        verbose_name = _lazy("installed app")
         ordering = ["priority", "installed_at", "pk"]
         constraints = [models.UniqueConstraint(fields=["organization", "slug"], name="app_once_per_organization")]
 
@@ -98,9 +118,9 @@ class OrganizationApp(TimestampedModel):
 
 
 class SenderIdStatus(models.TextChoices):
-    ACTIVE = "active", "Active"
-    INACTIVE = "inactive", "Inactive"
-    RESERVED = "reserved", "Reserved"
+    ACTIVE = "active", _lazy("Active")
+    INACTIVE = "inactive", _lazy("Inactive")
+    RESERVED = "reserved", _lazy("Reserved")
 
 
 class SenderIdQuerySet(models.QuerySet["SenderId"]):
@@ -122,10 +142,12 @@ class SenderId(TimestampedModel):
         null=True,
         blank=True,
         related_name="sender_ids",
-        help_text="Whose it is. Empty: shared with everybody.",
+        help_text=_lazy("Whose it is. Empty: shared with everybody."),
     )
-    sender_id = models.CharField("sender ID", max_length=11, help_text="What the handset shows: up to 11 characters.")
-    country = models.CharField(max_length=2, validators=[validate_region], help_text="Where it is registered.")
+    sender_id = models.CharField(
+        _lazy("sender ID"), max_length=11, help_text=_lazy("What the handset shows: up to 11 characters.")
+    )
+    country = models.CharField(max_length=2, validators=[validate_region], help_text=_lazy("Where it is registered."))
     description = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=16, choices=SenderIdStatus, default=SenderIdStatus.ACTIVE)
     app = models.ForeignKey(
@@ -134,14 +156,14 @@ class SenderId(TimestampedModel):
         null=True,
         blank=True,
         related_name="sender_ids",
-        verbose_name="gateway",
-        help_text="The installed app that sends under it.",
+        verbose_name=_lazy("gateway"),
+        help_text=_lazy("The installed app that sends under it."),
     )
 
     objects = SenderIdQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "sender ID"
+        verbose_name = _lazy("sender ID")
         ordering = ["sender_id", "id"]
 
     def __str__(self) -> str:
@@ -155,13 +177,13 @@ class SenderId(TimestampedModel):
 class Source(models.TextChoices):
     """The door an SMS came through."""
 
-    SEND = "send", "API: send"
-    OUTBOX = "outbox", "API: outbox"
-    BULK = "bulk", "Bulk file"
-    CONTACT = "contact", "API: contact"
-    PROGRAM = "program", "SMS program"
-    CONSOLE = "console", "Console"
-    COMMAND = "command", "Command line"
+    SEND = "send", _lazy("API: send")
+    OUTBOX = "outbox", _lazy("API: outbox")
+    BULK = "bulk", _lazy("Bulk file")
+    CONTACT = "contact", _lazy("To a contact")
+    PROGRAM = "program", _lazy("SMS program")
+    CONSOLE = "console", _lazy("Console")
+    COMMAND = "command", _lazy("Command line")
 
 
 class SmsLog(TimestampedModel):
@@ -173,7 +195,7 @@ class SmsLog(TimestampedModel):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Indexes below begin with it, and no app is ever deleted: neither key needs an index of its own.
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="sms_logs", db_index=False)
-    is_test = models.BooleanField("test", default=False, help_text="Simulated: sent with a test key.")
+    is_test = models.BooleanField(_lazy("test"), default=False, help_text="Simulated: sent with a test key.")
     source = models.CharField(max_length=16, choices=Source)
     app = models.ForeignKey(
         OrganizationApp,
@@ -227,8 +249,8 @@ class SmsLog(TimestampedModel):
     looked_up_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        verbose_name = "SMS"
-        verbose_name_plural = "SMS log"
+        verbose_name = _lazy("SMS")
+        verbose_name_plural = _lazy("SMS log")
         ordering = ["-created_at", "-pk"]
         constraints = [
             # A client that repeats a direct send gets its first answer. NULL keys never clash.
@@ -237,6 +259,14 @@ class SmsLog(TimestampedModel):
         indexes = [
             # The log of one organization, newest first.
             models.Index(fields=["organization", "-created_at", "-id"], name="log_by_organization"),
+            # The log of all organizations, newest first.
+            models.Index(fields=["-created_at", "-id"], name="log_by_time"),
+            # What went wrong or waits, of which there is little: filters of the console.
+            models.Index(
+                fields=["status", "organization", "-created_at", "-id"],
+                condition=Q(status__in=["failed", "pending", "dispatch_timeout"]),
+                name="log_not_sent",
+            ),
             # The log of one number.
             models.Index(fields=["organization", "recipient", "-created_at"], name="log_by_recipient"),
             # reaping.reap_direct_sends: the few that are under way.
@@ -301,5 +331,5 @@ class SandboxDelivery(SmsLog):
 
     class Meta:
         proxy = True
-        verbose_name = "sandbox message"
-        verbose_name_plural = "Sandbox inbox"
+        verbose_name = _lazy("sandbox message")
+        verbose_name_plural = _lazy("Sandbox inbox")

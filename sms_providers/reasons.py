@@ -1,7 +1,7 @@
 """Why an SMS was not sent, or nobody knows: one stable word each, for programs, explained in English and in Arabic.
 
-Adapters, transport and outbox name a reason; API, console and `docs/errors.md` show what this table says about it. The
-outbox's own are here too, since the SMS log shows them.
+Adapters, transport and outbox name a reason; API, console and `docs/errors.md` show what this table says about it: the
+API in both languages, the console in the reader's. The outbox's own are here too, since the SMS log shows them.
 Reasons of requests that never became an SMS (`invalid_input`, `not_found`, …) are only on that page.
 """
 
@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import models
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 
 class Side(models.TextChoices):
     """Who can change something."""
 
-    CLIENT = "client", "Your organization, or its program"
-    ACCOUNT = "account", "The account at the provider"
-    PROVIDER = "provider", "The provider, or the network to it"
-    US = "us", "This server"
+    CLIENT = "client", _lazy("Your organization, or its program")
+    ACCOUNT = "account", _lazy("The account at the provider")
+    PROVIDER = "provider", _lazy("The provider, or the network to it")
+    US = "us", _lazy("This server")
 
 
 class Kind(enum.StrEnum):
@@ -43,6 +46,20 @@ class Reason:
     next_step: str
     text_ar: str
     next_step_ar: str
+
+    @property
+    def meaning(self) -> str:
+        """What happened, in the reader's language."""
+        return self.text_ar if _is_read_in_arabic() else self.text
+
+    @property
+    def advice(self) -> str:
+        """The next step, in the reader's language."""
+        return self.next_step_ar if _is_read_in_arabic() else self.next_step
+
+
+def _is_read_in_arabic() -> bool:
+    return (get_language() or "").partition("-")[0] == "ar"
 
 
 # What follows a certain non-send: the outbox sees to it, and for a direct send nobody does.
@@ -582,6 +599,21 @@ def text(reason: str) -> str:
     """Return the English sentence of a reason; the reason itself, in words, when it is a site's own."""
     known = REASONS.get(reason)
     return known.text if known else f"{reason.replace('_', ' ').capitalize()}."
+
+
+def noted(reason: str, message: str) -> str:
+    """Return for a page what was noted of a failure: `message`, which is stored in English, for who reads that.
+
+    In another language it is what the reason means.
+    """
+    known = REASONS.get(reason)
+    return known.meaning if message and known and _is_read_in_arabic() else _(message)
+
+
+def brief(reason: str) -> str:
+    """Return a reason for a column: its word; for who reads Arabic, what it means."""
+    known = REASONS.get(reason)
+    return known.text_ar if known and _is_read_in_arabic() else reason.replace("_", " ")
 
 
 def explain(reason: str) -> dict[str, Any] | None:

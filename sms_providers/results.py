@@ -19,13 +19,14 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _lazy
 
 
 class Outcome(models.TextChoices):
-    ACCEPTED = "accepted", "Accepted"
-    REJECTED = "rejected", "Rejected"
-    UNAVAILABLE = "unavailable", "Unavailable, not sent"
-    UNKNOWN = "unknown", "Unknown, may have been sent"
+    ACCEPTED = "accepted", _lazy("Accepted")
+    REJECTED = "rejected", _lazy("Rejected")
+    UNAVAILABLE = "unavailable", _lazy("Unavailable, not sent")
+    UNKNOWN = "unknown", _lazy("Unknown, may have been sent")
 
 
 # For the providers' tables of codes.

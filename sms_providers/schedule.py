@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 
 from linkit.errors import InvalidInput
 
@@ -27,13 +28,13 @@ def parse(text: str, *, time_zone: str) -> datetime:
         try:
             moment = parse_datetime(text.strip().upper().replace("T", " "))
         except ValueError:
-            raise InvalidMoment("There is no such date or time; nothing was sent.") from None
+            raise InvalidMoment(_("There is no such date or time; nothing was sent.")) from None
     if moment is None:
-        raise InvalidMoment("Write 2026-02-01T09:30:00Z, or 2026-02-01 09:30 in your organization's time zone.")
+        raise InvalidMoment(_("Write 2026-02-01T09:30:00Z, or 2026-02-01 09:30 in your organization's time zone."))
     try:
         return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(time_zone))).astimezone(UTC)
     except OverflowError:
-        raise InvalidMoment("This is outside the years that have a calendar; nothing was sent.") from None
+        raise InvalidMoment(_("This is outside the years that have a calendar; nothing was sent.")) from None
 
 
 def resolve(requested: datetime | None, *, now: datetime) -> datetime | None:
@@ -42,7 +43,7 @@ def resolve(requested: datetime | None, *, now: datetime) -> datetime | None:
         return None
     ahead = requested - now
     if ahead > FURTHEST:
-        raise InvalidMoment(f"This is over {FURTHEST.days} days ahead; nothing was queued.")
+        raise InvalidMoment(_("This is over %(days)s days ahead; nothing was queued.") % {"days": FURTHEST.days})
     if ahead < -PAST_TOLERANCE:
-        raise InvalidMoment("This moment has passed; nothing was sent. Leave it out to send now.")
+        raise InvalidMoment(_("This moment has passed; nothing was sent. Leave it out to send now."))
     return requested if ahead > timedelta(0) else None

@@ -21,6 +21,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from billing.ledger import InsufficientCreditsError
 from linkit import batches, clock, encoding, faults
@@ -79,9 +80,11 @@ def route_for(organization: Organization, slug: str, *, is_test: bool = False) -
     except ImproperlyConfigured:
         raise _unreadable(slug) from None
     if app is None:
-        raise InvalidInput(f"{adapter.name} is not installed; nothing was sent.", reason="app_not_installed")
+        raise InvalidInput(
+            _("%(app)s is not installed; nothing was sent.") % {"app": adapter.name}, reason="app_not_installed"
+        )
     if not app.is_enabled:
-        raise InvalidInput(f"{adapter.name} is disabled; nothing was sent.", reason="app_disabled")
+        raise InvalidInput(_("%(app)s is disabled; nothing was sent.") % {"app": adapter.name}, reason="app_disabled")
     return route_through(app)
 
 
@@ -94,8 +97,8 @@ def route_through(app: OrganizationApp) -> Route:
 
 
 def _unreadable(slug: str) -> InvalidInput:
-    message = f"The credentials of {catalogue.app_name(slug)} cannot be read; enter them again. Nothing was sent."
-    return InvalidInput(message, reason="credentials_unreadable")
+    message = _("The credentials of %(app)s cannot be read; enter them again. Nothing was sent.")
+    return InvalidInput(message % {"app": catalogue.app_name(slug)}, reason="credentials_unreadable")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit import clock
 from linkit.errors import Conflict
@@ -20,8 +22,9 @@ from sms_providers import charging, sending
 from sms_providers.models import Attempt, SmsLog, Status
 from sms_providers.results import Outcome, Result
 
-WAS_SENT = "Settled by hand: it was sent."
-WAS_FOUND = "The provider was asked later, and had taken it: it was sent."
+# Stored as they are; a page translates them.
+WAS_SENT = noop("Settled by hand: it was sent.")
+WAS_FOUND = noop("The provider was asked later, and had taken it: it was sent.")
 _SAID_LATER = "Asked later, the provider said:"
 
 
@@ -39,7 +42,7 @@ def settle(*, log: SmsLog, was_sent: bool) -> SmsLog:
     with transaction.atomic():
         current = SmsLog.objects.select_for_update().get(pk=log.pk)
         if not can_settle(current):
-            raise Conflict("Its outcome is not open any more; nothing was changed.", reason="wrong_state")
+            raise Conflict(_("Its outcome is not open any more; nothing was changed."), reason="wrong_state")
         now = clock.now()
         if was_sent:
             record_sent(current, now=now)
@@ -50,7 +53,7 @@ def settle(*, log: SmsLog, was_sent: bool) -> SmsLog:
                 status=Status.FAILED,
                 outcome=Outcome.UNAVAILABLE,
                 reason="settled_unsent",
-                error_message="Settled by hand: it was not sent.",
+                error_message=noop("Settled by hand: it was not sent."),
                 idempotency_key=None,
             )
             charging.settle(unsent=[current])

@@ -1,5 +1,7 @@
 """What the text of one SMS may be, whichever door it comes through."""
 
+from django.utils.translation import gettext as _
+
 from linkit import encoding
 from linkit.errors import InvalidInput
 
@@ -19,12 +21,12 @@ def check(text: str) -> str:
 def measure(text: str) -> encoding.Segments:
     """Check `text` as `check` does, and return its encoding and segments, which had to be counted anyway."""
     if not text.strip():
-        raise InvalidText("The message is empty.")
+        raise InvalidText(_("The message is empty."))
     if len(text) > MAX_CHARACTERS:  # first: counting the segments of a megabyte would be wasted
-        raise InvalidText(f"The message has {len(text):,} characters; at most {MAX_CHARACTERS:,} are sent.")
+        said = _("The message has %(count)s characters; at most %(most)s are sent.")
+        raise InvalidText(said % {"count": f"{len(text):,}", "most": f"{MAX_CHARACTERS:,}"})
     counted = encoding.segments(text)
     if counted.count > MAX_SEGMENTS:
-        raise InvalidText(
-            f"The message takes {counted.count} parts in {counted.encoding}; at most {MAX_SEGMENTS} are sent."
-        )
+        said = _("The message takes %(count)s parts in %(encoding)s; at most %(most)s are sent.")
+        raise InvalidText(said % {"count": counted.count, "encoding": counted.encoding, "most": MAX_SEGMENTS})
     return counted

@@ -24,6 +24,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, ProviderRefused, Sms, Unicode
@@ -88,29 +90,35 @@ class CequensSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         secret_key(
             "access_token",
-            "Access token",
+            noop("Access token"),
             is_required=False,
-            help="Made in the Cequens console. Needed unless there are an API key and a user name.",
+            help=noop("Made in the Cequens console. Needed unless there are an API key and a user name."),
             example="test-token",
         ),
         secret_key(
             "api_key",
-            "API key",
+            noop("API key"),
             is_required=False,
-            help="To sign in with the user name instead. An access token goes first.",
+            help=noop("To sign in with the user name instead. An access token goes first."),
         ),
-        CredentialField("username", "User name", is_required=False, help="The account's, to sign in with the API key."),
         CredentialField(
-            "sender_name", "Sender name", is_required=False, help="For messages that name none.", example="MyBrand"
+            "username", noop("User name"), is_required=False, help=noop("The account's, to sign in with the API key.")
+        ),
+        CredentialField(
+            "sender_name",
+            noop("Sender name"),
+            is_required=False,
+            help=noop("For messages that name none."),
+            example="MyBrand",
         ),
         CredentialField(
             "base_url",
-            "Base URL",
+            noop("Base URL"),
             is_required=False,
-            help=f"For an account at Deewan, the Saudi twin: {DEEWAN}.",
+            help=noop("For an account at Deewan, the Saudi twin: https://apis.deewan.sa."),
             # The two brands' own hosts only: the credentials go wherever this points.
             pattern=r"https://apis\.(cequens\.com|deewan\.sa)/?",
-            pattern_help=f"https://apis.cequens.com or {DEEWAN}.",
+            pattern_help=noop("https://apis.cequens.com or https://apis.deewan.sa."),
         ),
     )
 
@@ -126,10 +134,10 @@ class CequensSms(ProviderAdapter):
         if has_key and has_user:
             return {}
         if has_key:
-            return {"username": ["The API key needs its user name."]}
+            return {"username": [_("The API key needs its user name.")]}
         if has_user:
-            return {"api_key": ["The user name needs an API key, unless there is an access token."]}
-        return {"access_token": ["Access token is required, unless there are an API key and a user name."]}
+            return {"api_key": [_("The user name needs an API key, unless there is an access token.")]}
+        return {"access_token": [_("Access token is required, unless there are an API key and a user name.")]}
 
     def reference_for(self, sms: Sms) -> int:
         """Return our own id as a positive integer of 31 bits.
@@ -273,7 +281,7 @@ class CequensSms(ProviderAdapter):
         amount = as_decimal(_member(account, "Credit"))
         if not reply.is_success or _code(reply) or amount is None:
             raise self.refuse(reply)
-        return Balance(amount, unit="credits")  # whose currency is in the contract only
+        return Balance(amount, unit=noop("credits"))  # whose currency is in the contract only
 
 
 # --- tokens --------------------------------------------------------------------------------------------------------

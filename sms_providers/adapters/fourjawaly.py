@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
@@ -88,21 +89,21 @@ class FourJawalySms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         secret_key(
             "api_key",
-            "API key",
-            help="Made in the 4Jawaly panel, under personal data, API token.",
+            noop("API key"),
+            help=noop("Made in the 4Jawaly panel, under personal data, API token."),
             example="test-key",
         ),
         secret_key(
             "api_secret",
-            "API secret",
-            help="Made together with the key. The pair can expire or be switched off.",
+            noop("API secret"),
+            help=noop("Made together with the key. The pair can expire or be switched off."),
             example="test-secret",
         ),
         CredentialField(
             "sender",
-            "Sender name",
+            noop("Sender name"),
             is_required=False,
-            help="For messages that name none.",
+            help=noop("For messages that name none."),
             example="MyBrand",
         ),
     )
@@ -160,14 +161,14 @@ class FourJawalySms(ProviderAdapter):
         reply = self.ask(self._request("GET", "account/area/me/packages", params=BALANCE_QUERY), budget)
         amount = as_decimal(reply.object.get("total_balance"))
         if amount is not None and _is_yes(reply):
-            return Balance(amount, unit="points")
+            return Balance(amount, unit=noop("points"))
         packages = _items(reply) or []
         points = [as_decimal(item.get("current_points")) for item in as_objects(packages)]
         known = [amount for amount in points if amount is not None]
         if not known or len(known) < len(packages):
             raise self.refuse(reply)
-        note = "4Jawaly named no total: this is what its latest packages hold together."
-        return Balance(sum(known, Decimal(0)), unit="points", note=note)
+        note = noop("4Jawaly named no total: this is what its latest packages hold together.")
+        return Balance(sum(known, Decimal(0)), unit=noop("points"), note=note)
 
     def fetch_sender_names(self, budget: Budget) -> list[str]:
         pages: list[list[Any] | None] = []

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, NotOffered, ProviderAdapter, Sms
@@ -130,26 +131,28 @@ class InfobipSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "base_url",
-            "Base URL",
-            help="The account's own, shown in the Infobip portal next to the API key.",
+            noop("Base URL"),
+            help=noop("The account's own, shown in the Infobip portal next to the API key."),
             # Hosts of Infobip's API only: the key goes wherever this points. In ASCII, since without regard to case
             # an "i" would also be a dotless one, which is another domain.
             pattern=r"(?ai:(https://)?([a-z0-9-]{1,63}\.){0,2}api[a-z0-9-]{0,20}\.infobip\.com/?)",
-            pattern_help="a host of Infobip's, such as https://xxxxx.api.infobip.com.",
+            pattern_help=noop("a host of Infobip's, such as https://xxxxx.api.infobip.com."),
             example="https://xxxxx.api.infobip.com",
         ),
         secret_key(
             "api_key",
-            "API key",
-            help="Made in the Infobip portal with a scope for SMS, account-management:manage for the balance, and"
-            " sms:logs:read to look up unknown outcomes.",
+            noop("API key"),
+            help=noop(
+                "Made in the Infobip portal with a scope for SMS, account-management:manage for the balance, and"
+                " sms:logs:read to look up unknown outcomes."
+            ),
             example="test-key",
         ),
         CredentialField(
             "sender",
-            "Sender",
+            noop("Sender"),
             is_required=False,
-            help="A number or a name, for messages that name none. A trial account sends as InfoSMS only.",
+            help=noop("A number or a name, for messages that name none. A trial account sends as InfoSMS only."),
             pattern=SENDER_ID,
             pattern_help=SENDER_ID_HELP,
             example="MyBrand",

@@ -13,6 +13,7 @@ import re
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
@@ -61,18 +62,22 @@ class MoraSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         secret_key(
             "api_key",
-            "API key",
-            help="Made in the Mora panel.",
+            noop("API key"),
+            help=noop("Made in the Mora panel."),
             example="test-key",
         ),
         CredentialField(
             "username",
-            "User name",
-            help="The panel's login, often a number such as 966501234567.",
+            noop("User name"),
+            help=noop("The panel's login, often a number such as 966501234567."),
             example="966500000000",
         ),
         CredentialField(
-            "sender", "Sender name", is_required=False, help="For messages that name none.", example="MyBrand"
+            "sender",
+            noop("Sender name"),
+            is_required=False,
+            help=noop("For messages that name none."),
+            example="MyBrand",
         ),
     )
 
@@ -122,7 +127,7 @@ class MoraSms(ProviderAdapter):
         amount = as_decimal(data.get("balance"))
         if amount is None:
             raise self.refuse(reply)
-        return Balance(amount, unit="points")
+        return Balance(amount, unit=noop("points"))
 
     def fetch_sender_names(self, budget: Budget) -> list[str]:
         reply, data = self._question("/api/v1/sender_names", budget)

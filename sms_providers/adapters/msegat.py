@@ -14,6 +14,7 @@ import re
 from typing import ClassVar
 
 import requests
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
@@ -93,21 +94,21 @@ class MsegatSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "user_name",
-            "User name",
-            help="The login of the Msegat panel.",
+            noop("User name"),
+            help=noop("The login of the Msegat panel."),
             example="demo",
         ),
         secret_key(
             "api_key",
-            "API key",
-            help="Made in the Msegat panel.",
+            noop("API key"),
+            help=noop("Made in the Msegat panel."),
             example="test-key",
         ),
         CredentialField(
             "user_sender",
-            "Sender name",
+            noop("Sender name"),
             is_required=False,
-            help="For messages that name none. For advertising, the name that ends in AD.",
+            help=noop("For messages that name none. For advertising, the name that ends in AD."),
             pattern=SENDER_ID,
             pattern_help=SENDER_ID_HELP,
             example="MyBrand",
@@ -161,7 +162,7 @@ class MsegatSms(ProviderAdapter):
         amount = as_decimal(said)
         if not reply.is_success or amount is None:
             raise self.refuse(reply)
-        return Balance(amount, unit="points")
+        return Balance(amount, unit=noop("points"))
 
     def fetch_sender_names(self, budget: Budget) -> list[str]:
         reply = self.ask(requests.Request("POST", self.url("/gw/senders.php"), json=self._account()), budget)

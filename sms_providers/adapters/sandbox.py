@@ -5,6 +5,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext_noop as noop
+
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
 from sms_providers.models import SANDBOX
 from sms_providers.results import Fault, Result, accepted, rejected, unavailable, unknown
@@ -49,7 +51,7 @@ class SandboxSms(ProviderAdapter):
         return replace(scripted, raw=body)
 
     def fetch_balance(self, budget: Budget) -> Balance:
-        return Balance(Decimal(1000), unit="messages")
+        return Balance(Decimal(1000), unit=noop("messages"))
 
     def fetch_sender_names(self, budget: Budget) -> list[str]:
         return ["Sandbox"]

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import requests
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms
@@ -62,15 +64,15 @@ class TaqnyatSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         secret_key(
             "bearer_token",
-            "Bearer token",
-            help="Made in the Taqnyat portal for the SMS service; a WhatsApp token does not work.",
+            noop("Bearer token"),
+            help=noop("Made in the Taqnyat portal for the SMS service; a WhatsApp token does not work."),
             example="test-token",
         ),
         CredentialField(
             "sender",
-            "Sender name",
+            noop("Sender name"),
             is_required=False,
-            help="For messages that name none. For advertising, the name that ends in -AD.",
+            help=noop("For messages that name none. For advertising, the name that ends in -AD."),
             example="MyBrand",
         ),
     )
@@ -136,7 +138,9 @@ class TaqnyatSms(ProviderAdapter):
         if not _is_yes(reply) or amount is None:
             raise self.refuse(reply)
         status = as_code(body.get("accountStatus"))
-        note = f"Taqnyat says that the account is {status}." if status.lower() not in ("", "active") else ""
+        note = ""
+        if status.lower() not in ("", "active"):
+            note = _("Taqnyat says that the account is %(status)s.") % {"status": status}
         return Balance(amount, currency=as_code(body.get("currency")), note=note)
 
     def fetch_sender_names(self, budget: Budget) -> list[str]:

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from sms_providers.adapters.base import (
     MAX_PAGES,
@@ -142,56 +144,56 @@ class TwilioSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "account_sid",
-            "Account SID",
+            noop("Account SID"),
             pattern=f"AC{_SID}",
-            pattern_help="AC and 32 hexadecimal digits.",
+            pattern_help=noop("AC and 32 hexadecimal digits."),
             example="AC00000000000000000000000000000001",
         ),
         secret_key(
             "auth_token",
-            "Auth token",
+            noop("Auth token"),
             is_required=False,
-            help="Needed unless there is an API key.",
+            help=noop("Needed unless there is an API key."),
             example="0123456789abcdef0123456789abcdef",
         ),
         CredentialField(
             "api_key_sid",
-            "API key SID",
+            noop("API key SID"),
             is_required=False,
-            help="To send with an API key instead of the auth token.",
+            help=noop("To send with an API key instead of the auth token."),
             pattern=f"SK{_SID}",
-            pattern_help="SK and 32 hexadecimal digits.",
+            pattern_help=noop("SK and 32 hexadecimal digits."),
         ),
         secret_key(
             "api_key_secret",
-            "API key secret",
+            noop("API key secret"),
             is_required=False,
         ),
         CredentialField(
             "from",
-            "From",
+            noop("From"),
             is_required=False,
-            help="A number such as +15005550006, a short code or a name, for messages that name no sender.",
+            help=noop("A number such as +15005550006, a short code or a name, for messages that name no sender."),
             pattern=SENDER_ID,
             pattern_help=SENDER_ID_HELP,
             example="+15005550006",
         ),
         CredentialField(
             "messaging_service_sid",
-            "Messaging Service SID",
+            noop("Messaging Service SID"),
             is_required=False,
-            help="A pool of senders. Needed for Twilio to hold scheduled messages.",
+            help=noop("A pool of senders. Needed for Twilio to hold scheduled messages."),
             pattern=f"MG{_SID}",
-            pattern_help="MG and 32 hexadecimal digits.",
+            pattern_help=noop("MG and 32 hexadecimal digits."),
         ),
         CredentialField(
             "base_url",
-            "Base URL",
+            noop("Base URL"),
             is_required=False,
-            help="For an account in another region, such as https://api.dublin.ie1.twilio.com.",
+            help=noop("For an account in another region, such as https://api.dublin.ie1.twilio.com."),
             # Twilio's own hosts only: the credentials go wherever this points.
             pattern=r"https://api(\.[a-z0-9-]{1,63}){0,2}\.twilio\.com/?",
-            pattern_help="https://api.twilio.com or https://api.<edge>.<region>.twilio.com.",
+            pattern_help=noop("https://api.twilio.com or https://api.<edge>.<region>.twilio.com."),
         ),
     )
 
@@ -200,11 +202,11 @@ class TwilioSms(ProviderAdapter):
         wrong: dict[str, list[str]] = {}
         if bool(credentials.get("api_key_sid")) != bool(credentials.get("api_key_secret")):
             missing = "api_key_secret" if credentials.get("api_key_sid") else "api_key_sid"
-            wrong[missing] = ["An API key has a SID and a secret: give both or neither."]
+            wrong[missing] = [_("An API key has a SID and a secret: give both or neither.")]
         elif not (credentials.get("auth_token") or credentials.get("api_key_sid")):
-            wrong["auth_token"] = ["Auth token is required, unless there is an API key."]
+            wrong["auth_token"] = [_("Auth token is required, unless there is an API key.")]
         if not (credentials.get("from") or credentials.get("messaging_service_sid")):
-            wrong["from"] = ["Give From, a Messaging Service SID, or both."]
+            wrong["from"] = [_("Give From, a Messaging Service SID, or both.")]
         return wrong
 
     def can_schedule(self, send_at: datetime, *, now: datetime) -> bool:
@@ -288,7 +290,7 @@ class TwilioSms(ProviderAdapter):
     def _listed(self, path: str, key: str, budget: Budget, ends_at: float) -> Iterator[dict[str, Any]]:
         """Yield the items of every page of a list. Raises `ProviderRefused`."""
         next_path: Any = self._path(path)
-        for _ in range(MAX_PAGES):
+        for _page in range(MAX_PAGES):
             # One limit for all pages: somebody is waiting for the list.
             reply = self.ask(self._request("GET", next_path), budget.until(ends_at))
             items = reply.object.get(key)

@@ -18,6 +18,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, NotOffered, ProviderAdapter, Sms
@@ -165,41 +167,41 @@ class UnifonicSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         secret_key(
             "app_sid",
-            "AppSid",
-            help="The application's id, from the Unifonic console.",
+            noop("AppSid"),
+            help=noop("The application's id, from the Unifonic console."),
             example="test-app-sid",
         ),
         CredentialField(
             "sender_id",
-            "Sender ID",
+            noop("Sender ID"),
             is_required=False,
-            help="For messages that name none. For advertising in Saudi Arabia, the name that ends in -AD.",
+            help=noop("For messages that name none. For advertising in Saudi Arabia, the name that ends in -AD."),
             pattern=SENDER_ID,
             pattern_help=SENDER_ID_HELP,
             example="MyBrand",
         ),
         CredentialField(
             "username",
-            "User name",
+            noop("User name"),
             is_secret=True,
             is_required=False,
-            help="An e-mail address. Only for an account that has to send HTTP Basic as well.",
+            help=noop("An e-mail address. Only for an account that has to send HTTP Basic as well."),
         ),
         CredentialField(
             "password",
-            "Password",
+            noop("Password"),
             is_secret=True,
             is_required=False,
-            help="Goes with the user name.",
+            help=noop("Goes with the user name."),
         ),
         CredentialField(
             "base_url",
-            "Base URL",
+            noop("Base URL"),
             is_required=False,
-            help="For an account on an older platform: https://basic.unifonic.com or https://api.unifonic.com.",
+            help=noop("For an account on an older platform: https://basic.unifonic.com or https://api.unifonic.com."),
             # Unifonic's own hosts only: the credentials go wherever this points.
             pattern=r"https://(el\.cloud|basic|api)\.unifonic\.com/?",
-            pattern_help="https://el.cloud.unifonic.com, https://basic.unifonic.com or https://api.unifonic.com.",
+            pattern_help=noop("https://el.cloud.unifonic.com, https://basic.unifonic.com or https://api.unifonic.com."),
         ),
     )
 
@@ -216,7 +218,7 @@ class UnifonicSms(ProviderAdapter):
         if bool(credentials.get("username")) == bool(credentials.get("password")):
             return {}
         missing = "password" if credentials.get("username") else "username"
-        return {missing: ["HTTP Basic takes a user name and a password: give both or neither."]}
+        return {missing: [_("HTTP Basic takes a user name and a password: give both or neither.")]}
 
     @property
     def is_classic(self) -> bool:

@@ -22,6 +22,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import requests
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit.phone import msisdn
 from sms_providers.adapters.base import Balance, Capabilities, ProviderAdapter, Sms, Unicode
@@ -100,7 +102,7 @@ HMACS = ("md5", "sha1", "sha256", "sha512")
 
 # Stricter than what a handset shows: 15 digits, and no space in a name.
 _SENDER = r"\+?[0-9]{3,15}|[!-~]{1,11}"
-_SENDER_HELP = "a number of at most 15 digits, or at most 11 Latin letters, digits and signs without a space."
+_SENDER_HELP = noop("a number of at most 15 digits, or at most 11 Latin letters, digits and signs without a space.")
 
 _WAIT = re.compile(r"\[\s*([0-9]{1,9})\s*\]")  # milliseconds, in the text of a throttled part
 
@@ -117,47 +119,47 @@ class VonageSms(ProviderAdapter):
     credential_fields: ClassVar[tuple[CredentialField, ...]] = (
         CredentialField(
             "api_key",
-            "API key",
-            help="8 characters, on the first page of the Vonage dashboard.",
+            noop("API key"),
+            help=noop("8 characters, on the first page of the Vonage dashboard."),
             pattern=KEY,
             pattern_help=KEY_HELP,
             example="abcd1234",
         ),
         secret_key(
             "api_secret",
-            "API secret",
-            help="Made in the Vonage dashboard, under API settings.",
+            noop("API secret"),
+            help=noop("Made in the Vonage dashboard, under API settings."),
             example="abcdef0123456789",
         ),
         CredentialField(
             "from",
-            "From",
+            noop("From"),
             is_required=False,
-            help="A number such as 447700900000 or a name, for messages that name no sender.",
+            help=noop("A number such as 447700900000 or a name, for messages that name no sender."),
             pattern=_SENDER,
             pattern_help=_SENDER_HELP,
             example="AcmeInc",
         ),
         secret_key(
             "signature_secret",
-            "Signature secret",
+            noop("Signature secret"),
             is_required=False,
-            help="To sign what is sent, instead of sending the API secret along.",
+            help=noop("To sign what is sent, instead of sending the API secret along."),
         ),
         CredentialField(
             "signature_method",
-            "Signature method",
+            noop("Signature method"),
             is_required=False,
-            help=f"As in the account's settings; {PLAIN_HASH} unless it was changed there.",
+            help=noop("As in the account's settings; md5hash unless it was changed there."),
             pattern="|".join((PLAIN_HASH, *HMACS)),
-            pattern_help=f"one of {', '.join((PLAIN_HASH, *HMACS))}.",
+            pattern_help=noop("one of md5hash, md5, sha1, sha256, sha512."),
         ),
     )
 
     @classmethod
     def check_credentials(cls, credentials: Mapping[str, str]) -> dict[str, list[str]]:
         if credentials.get("signature_method") and not credentials.get("signature_secret"):
-            return {"signature_method": ["A signature method needs a signature secret."]}
+            return {"signature_method": [_("A signature method needs a signature secret.")]}
         return {}
 
     def build_send(self, sms: Sms) -> requests.Request:

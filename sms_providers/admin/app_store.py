@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import Case, DateTimeField, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
 from django.views.decorators.debug import sensitive_post_parameters
 
 from linkit.errors import Conflict, InvalidInput, LinkitError
 from linkit.markup import badge, ltr, moment
 from linkit.models import Organization
 from linkit.permissions import Scope
-from linkit.tenancy import OrganizationFilter, Section, TenantAdmin, reach
-from sms_providers import catalogue, circuits, installing
+from linkit.tenancy import OrganizationFilter, Page, Section, TenantAdmin, reach
+from sms_providers import catalogue, circuits, installing, standing
 from sms_providers.adapters.base import Capabilities, ProviderAdapter
 from sms_providers.forms import InstallationForm
 from sms_providers.models import OrganizationApp
@@ -34,15 +39,15 @@ _hides_input = method_decorator(sensitive_post_parameters())
 class InstalledFilter(admin.SimpleListFilter):
     """What is installed, unless another choice is made."""
 
-    title = "installed"
+    title = _lazy("installed")
     parameter_name = "installed"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Uninstalled"), ("all", "All")]
+        return [("no", _("Uninstalled")), ("all", _("All"))]
 
     def choices(self, changelist: Any) -> Any:
         first, *others = super().choices(changelist)
-        return [{**first, "display": "Installed"}, *others]
+        return [{**first, "display": _("Installed")}, *others]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
@@ -55,22 +60,22 @@ class InstalledFilter(admin.SimpleListFilter):
 
 def _abilities(can: Capabilities) -> list[str]:
     words = {
-        "Shows the balance": can.balance,
-        "Lists sender names": can.sender_names,
-        "Holds scheduled messages": can.scheduling,
-        "Delivery receipts": can.receipts,
-        "Tells what became of an unknown outcome": can.look_up,
+        _("Shows the balance"): can.balance,
+        _("Lists sender names"): can.sender_names,
+        _("Holds scheduled messages"): can.scheduling,
+        _("Delivery receipts"): can.receipts,
+        _("Tells what became of an unknown outcome"): can.look_up,
     }
-    return [word for word, is_so in words.items() if is_so] or ["Sends"]
+    return [word for word, is_so in words.items() if is_so] or [_("Sends")]
 
 
 def _needs(adapter: type[ProviderAdapter]) -> str:
     """Say what an operator has to have at hand to install this app."""
-    required = [field.label for field in adapter.credential_fields if field.is_required]
+    required = [_(field.label) for field in adapter.credential_fields if field.is_required]
     if required:
-        return f"Needs: {', '.join(required)}."
-    either = [field.label for field in adapter.credential_fields if field.is_secret]
-    return f"Needs one of: {', '.join(either)}." if either else "Needs no account."
+        return _("Needs: %(what)s.") % {"what": _(", ").join(required)}
+    either = [_(field.label) for field in adapter.credential_fields if field.is_secret]
+    return _("Needs one of: %(what)s.") % {"what": _(", ").join(either)} if either else _("Needs no account.")
 
 
 @admin.register(OrganizationApp)
@@ -80,18 +85,25 @@ class OrganizationAppAdmin(TenantAdmin):
     add_scope = change_scope = Scope.MANAGE
     section, position = Section.APPS, 10
     hidden_lookups = ["credentials"]
-    add_label = "Install an app"
-    empty_message = "No app is installed. Install one to send through it; the sandbox needs no account."
+    list_title = _lazy("Installed apps")
+    add_label = _lazy("Install an app")
+    empty_message = _lazy("No app is installed. Install one to send through it; the sandbox needs no account.")
     list_display = [
-        "app", "organization", "state", "credentials_set", "priority", "sender", "rate", "last_answer",
+        "app", "organization", "state", "circuit", "credentials_set", "priority", "sender", "rate", "last_answer",
     ]  # fmt: skip
     list_filter = [InstalledFilter, "is_enabled", OrganizationFilter]
     list_select_related = ["organization"]
     search_fields = ["slug", "organization__name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        resting = list(circuits.not_closed())
-        return super().get_queryset(request).defer("credentials").annotate(is_resting=Q(pk__in=resting))
+        moments = [When(pk=app_id, then=Value(until)) for app_id, until in circuits.not_closed().items()]
+        rows = super().get_queryset(request).defer("credentials")
+        return rows.annotate(tried_again_at=Case(*moments, default=None, output_field=DateTimeField()))
+
+    def console_pages(self, request: HttpRequest) -> Sequence[tuple[str, str] | Page]:
+        if not self.has_add_permission(request):
+            return []
+        return [(_("All apps"), reverse("admin:sms_providers_organizationapp_add"))]
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -102,45 +114,64 @@ class OrganizationAppAdmin(TenantAdmin):
             *super().get_urls(),
         ]
 
-    @admin.display(description="App", ordering="slug")
+    @admin.display(description=_lazy("App"), ordering="slug")
     def app(self, app: OrganizationApp) -> str:
         return catalogue.app_name(app.slug)
 
-    @admin.display(description="Default sender")
+    @admin.display(description=_lazy("Default sender"))
     def sender(self, app: OrganizationApp) -> str:
         return app.default_sender or "–"
 
-    @admin.display(description="Most a second")
+    @admin.display(description=_lazy("Most a second"))
     def rate(self, app: OrganizationApp) -> SafeString:
-        return ltr(app.max_per_second) if app.max_per_second else SafeString("no limit")
+        return ltr(app.max_per_second) if app.max_per_second else format_html("{}", _("no limit"))
 
-    @admin.display(description="Credentials")
+    @admin.display(description=_lazy("Credentials"))
     def credentials_set(self, app: OrganizationApp) -> SafeString:
         adapter = catalogue.adapters().get(app.slug)
         if app.uninstalled_at:
-            return badge("Wiped", "off")
+            return badge(_("Wiped"), "off")
         if adapter is None:
-            return badge("Not in the catalogue", "unsure")
+            return badge(_("Not in the catalogue"), "unsure")
         if not adapter.credential_fields:
-            return badge("None needed", "plain")
+            return badge(_("None needed"), "plain")
         credentials = app.readable_credentials
         if credentials is None:
-            return badge("Cannot be read", "bad")
-        lacking = [f.label for f in adapter.credential_fields if f.is_required and not credentials.get(f.name)]
-        return badge(f"Missing: {', '.join(lacking)}", "unsure") if lacking else badge("Set", "good")
+            return badge(_("Cannot be read"), "bad")
+        lacking = [_(f.label) for f in adapter.credential_fields if f.is_required and not credentials.get(f.name)]
+        if lacking:
+            return badge(_("Missing: %(what)s") % {"what": _(", ").join(lacking)}, "unsure")
+        return badge(_("Set"), "good")
 
-    @admin.display(description="Last answer", ordering="last_sync_at")
+    @admin.display(description=_lazy("Last answer"), ordering="last_sync_at")
     def last_answer(self, app: OrganizationApp) -> SafeString:
         return moment(app.last_sync_at)
 
-    @admin.display(description="State")
+    @admin.display(description=_lazy("State"))
     def state(self, app: OrganizationApp) -> SafeString:
         if app.uninstalled_at:
-            return badge("Uninstalled", "off")
-        shown = badge("In use", "good") if app.is_enabled else badge("Switched off", "off")
-        if getattr(app, "is_resting", False) and app.is_enabled:
-            shown = badge("Left alone after failures", "bad")
-        return format_html("{} {}", shown, badge("Metered", "pending")) if app.is_metered else shown
+            return badge(_("Uninstalled"), "off")
+        shown = badge(_("In use"), "good") if app.is_enabled else badge(_("Switched off"), "off")
+        return format_html("{} {}", shown, badge(_("Metered"), "pending")) if app.is_metered else shown
+
+    @admin.display(description=_lazy("Circuit"))
+    def circuit(self, app: OrganizationApp) -> SafeString:
+        # Nothing goes through one that is not in use anyhow.
+        return self._circuit(app).badge if app.is_usable else SafeString("–")
+
+    def _circuit(self, app: OrganizationApp) -> standing.Circuit:
+        return standing.circuit(getattr(app, "tried_again_at", None), now=timezone.now())
+
+    def _standing(self, app: OrganizationApp) -> list[tuple[str, SafeString]]:
+        """Say how an installed app stands, as facts."""
+        facts = [(_("State"), self.state(app))]
+        if app.is_usable:
+            facts.append((_("Circuit"), self._circuit(app).words))
+        lately = standing.lately(app.organization_id).get(app.pk)
+        facts.append((_("Has it worked lately?"), standing.lately_in_words(lately)))
+        if app.balance is not None:
+            facts.append((_("Balance at the provider"), standing.balance(app)))
+        return facts
 
     # --- install ---
 
@@ -150,7 +181,8 @@ class OrganizationAppAdmin(TenantAdmin):
         """Show the catalogue as cards, for one organization."""
         organization = self._organization(request)
         organizations = reach(request).organizations(Scope.MANAGE)
-        installed = {app.slug: app for app in OrganizationApp.objects.installed().filter(organization=organization)}
+        owned = self.get_queryset(request).filter(organization=organization, uninstalled_at=None)
+        installed, lately = {app.slug: app for app in owned}, standing.lately(organization.pk)
         cards = [
             {
                 # Not the class itself: a template would call it.
@@ -159,12 +191,15 @@ class OrganizationAppAdmin(TenantAdmin):
                 "letter": adapter.name[:1],
                 "abilities": _abilities(adapter.capabilities),
                 "needs": _needs(adapter),
-                "installed": installed.get(slug),
+                "installed": (app := installed.get(slug)),
+                "state": self.state(app) if app else "",
+                "circuit": self._circuit(app).words if app and app.is_usable else "",
+                "lately": standing.lately_in_words(lately.get(app.pk)) if app else "",
             }
             for slug, adapter in catalogue.adapters().items()
         ]
         context = {
-            "title": "Install an app",
+            "title": _("All apps"),
             "cards": cards,
             "organization": organization,
             "organizations": organizations if len(organizations[:2]) > 1 else [],
@@ -196,7 +231,8 @@ class OrganizationAppAdmin(TenantAdmin):
             raise Http404
         present = OrganizationApp.objects.installed().filter(organization=organization, slug=slug).first()
         if present is not None:
-            self.message_user(request, f"{adapter.name} is already installed.", messages.WARNING)
+            text = _("%(app)s is already installed.") % {"app": adapter.name}
+            self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(_url(present))
         form = InstallationForm(request.POST or None, adapter=adapter, may_meter=reach(request).is_superuser)
         if form.is_valid():
@@ -207,13 +243,16 @@ class OrganizationAppAdmin(TenantAdmin):
             except InvalidInput as problem:
                 form.refuse(problem)
             except Conflict:
-                self.message_user(request, f"{adapter.name} has been installed meanwhile.", messages.WARNING)
+                text = _("%(app)s has been installed meanwhile.") % {"app": adapter.name}
+                self.message_user(request, text, messages.WARNING)
                 return HttpResponseRedirect(reverse("admin:sms_providers_organizationapp_changelist"))
             else:
-                self.note(request, app, "Installed.", flag=ADDITION)
-                self.message_user(request, f"{adapter.name} is installed. Test the connection now.", messages.SUCCESS)
+                self.note(request, app, noop("Installed."), flag=ADDITION)
+                text = _("%(app)s is installed. Test the connection now.") % {"app": adapter.name}
+                self.message_user(request, text, messages.SUCCESS)
                 return HttpResponseRedirect(_url(app))
-        return self._form_page(request, form, adapter, organization, f"Install {adapter.name}")
+        title = _("Install %(app)s") % {"app": adapter.name}
+        return self._form_page(request, form, adapter, organization, title)
 
     # --- change ---
 
@@ -243,8 +282,9 @@ class OrganizationAppAdmin(TenantAdmin):
             else:
                 changed = form.changed_names()
                 if changed:
-                    self.note(request, app, f"Changed: {', '.join(changed)}.")
-                self.message_user(request, "Saved." if changed else "Nothing was changed.", messages.SUCCESS)
+                    self.note(request, app, noop("Changed: %(what)s."), {"what": changed})
+                told = _("Saved.") if changed else _("Nothing was changed.")
+                self.message_user(request, told, messages.SUCCESS)
                 return HttpResponseRedirect(_url(app))
         return self._form_page(request, form, adapter, app.organization, catalogue.app_name(app.slug), app=app)
 
@@ -265,6 +305,7 @@ class OrganizationAppAdmin(TenantAdmin):
             "organization": organization,
             "app": app,
             "original": app,
+            "standing": self._standing(app) if app else [],
             # The page never gives a typed secret back either, so it has to be typed again.
             "must_retype": bool(form.errors) and any(field.is_secret for field in form.credential_fields),
             "is_wide": reach(request).is_wide,
@@ -279,9 +320,11 @@ class OrganizationAppAdmin(TenantAdmin):
             "title": catalogue.app_name(app.slug),
             "app": app,
             "original": app,
-            "state": self.state(app),
+            "standing": self._standing(app),
             "rate": self.rate(app),
-            "credentials": [(field.label, bool((app.readable_credentials or {}).get(field.name))) for field in fields],
+            "credentials": [
+                (_(field.label), bool((app.readable_credentials or {}).get(field.name))) for field in fields
+            ],
             "can_install": may_change and app.uninstalled_at is not None and adapter is not None,
         }
         return self.page(request, "sms_providers/installation_facts.html", context)
@@ -294,7 +337,7 @@ class OrganizationAppAdmin(TenantAdmin):
             return self.missing(request, str(pk))
         if request.method == "POST":
             if app.uninstalled_at is not None:
-                self.message_user(request, "It is not installed.", messages.ERROR)
+                self.message_user(request, _("It is not installed."), messages.ERROR)
                 return HttpResponseRedirect(_url(app))
             try:
                 verdict = installing.test(app=app)
@@ -303,23 +346,33 @@ class OrganizationAppAdmin(TenantAdmin):
             else:
                 level = {True: messages.SUCCESS, False: messages.ERROR, None: messages.WARNING}[verdict.is_working]
                 self.message_user(request, verdict.message, level)
-                self.note(request, app, f"Tested the connection: {verdict.reason.replace('_', ' ')}.")
+                self._note_test(request, app, verdict)
         return HttpResponseRedirect(_url(app))
+
+    def _note_test(self, request: HttpRequest, app: OrganizationApp, verdict: installing.Verdict) -> None:
+        if verdict.is_working:
+            self.note(request, app, noop("Tested the connection: working."))
+        elif verdict.is_working is None:
+            self.note(request, app, noop("Tested the connection: it cannot be tested."))
+        else:
+            text = noop("Tested the connection: not working (%(reason)s).")
+            self.note(request, app, text, {"reason": verdict.reason})
 
     def uninstall_view(self, request: HttpRequest, pk: int) -> HttpResponse | TemplateResponse:
         app = self.fetch(request, str(pk), Scope.MANAGE)
         if app is None:
             return self.missing(request, str(pk))
         if request.method != "POST":
-            context = {"title": "Uninstall?", "app": app, "name": catalogue.app_name(app.slug), "back": _url(app)}
+            context = {"title": _("Uninstall?"), "app": app, "name": catalogue.app_name(app.slug), "back": _url(app)}
             return self.page(request, "sms_providers/uninstall.html", context)
         try:
             installing.uninstall(app=app)
         except LinkitError as problem:
             self.message_user(request, problem.message, messages.ERROR)
             return HttpResponseRedirect(_url(app))
-        self.note(request, app, "Uninstalled; its credentials are wiped.")
-        self.message_user(request, f"{catalogue.app_name(app.slug)} is uninstalled and its credentials are wiped.")
+        self.note(request, app, noop("Uninstalled; its credentials are wiped."))
+        text = _("%(app)s is uninstalled and its credentials are wiped.") % {"app": catalogue.app_name(app.slug)}
+        self.message_user(request, text)
         return HttpResponseRedirect(reverse("admin:sms_providers_organizationapp_changelist"))
 
 

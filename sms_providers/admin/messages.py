@@ -1,32 +1,40 @@
-"""The SMS log, sending by hand and the sandbox inbox in the console."""
+"""The SMS log and the sandbox inbox in the console."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
 
-from linkit.errors import Conflict, InvalidInput
+from linkit.errors import Conflict
 from linkit.markup import in_figures
-from linkit.models import User
 from linkit.permissions import Scope
-from linkit.tenancy import OrganizationFilter, Page, Section, reach
-from sms_providers import catalogue, sending, settling
+from linkit.tenancy import OrganizationFilter, Section, reach
+from sms_providers import catalogue, settling
 from sms_providers.admin.usage import UsagePages
-from sms_providers.console import AppFilter, MessageListAdmin, sendable_apps, story, tell, what_follows
-from sms_providers.forms import SendForm
+from sms_providers.console import (
+    CREATED_FILTER,
+    SOURCE_FILTER,
+    STATUS_FILTER,
+    AppFilter,
+    MessageListAdmin,
+    story,
+    tell,
+    title_of,
+    what_follows,
+)
 from sms_providers.models import SANDBOX, SandboxDelivery, SmsLog, Source, Status
 
 _UUID = r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
@@ -37,24 +45,23 @@ class SmsLogAdmin(UsagePages, MessageListAdmin):
     section, position = Section.MESSAGES, 20
     story_template = "sms_providers/sms_log.html"
     hidden_lookups = ["idempotency_key", "request_digest", "text"]
-    empty_message = "No SMS has been sent yet. Send one by hand, or make an API key and call the API."
-    list_display = ["created", "organization", "to", "state", "why", "through", "source", "parts"]
-    list_filter = ["status", "source", AppFilter, "created_at", "is_test", OrganizationFilter]
+    empty_message = _lazy("No SMS has been sent yet. Send one by hand, or make an API key and call the API.")
+    list_display = ["created", "organization", "to", "state", "why", "through", "door", "parts"]
+    list_filter = [STATUS_FILTER, SOURCE_FILTER, AppFilter, CREATED_FILTER, "is_test", OrganizationFilter]
     search_fields = ["recipient"]
     id_fields = {"pk": _UUID, "queued_id": r"r[0-9a-z]{14}"}
 
     def get_urls(self) -> list[URLPattern]:
         view, settle = self.admin_site.admin_view, "sms_providers_smslog_settle"
         return [
-            path("send/", view(self.send_view), name="send_one"),
             path("<uuid:pk>/settle/sent/", view(self.settle_view), {"was_sent": True}, name=f"{settle}_sent"),
             path("<uuid:pk>/settle/unsent/", view(self.settle_view), {"was_sent": False}, name=f"{settle}_unsent"),
             *super().get_urls(),
         ]
 
-    def console_pages(self, request: HttpRequest) -> Sequence[tuple[str, str] | Page]:
-        pages = super().console_pages(request)
-        return [("Send one", reverse("admin:send_one")), *pages] if reach(request).allows(Scope.SEND) else pages
+    @admin.display(description=_lazy("Came by"))
+    def door(self, row: SmsLog) -> str:
+        return row.get_source_display()
 
     def story_context(self, request: HttpRequest, row: SmsLog) -> dict[str, Any]:
         return {
@@ -64,6 +71,8 @@ class SmsLogAdmin(UsagePages, MessageListAdmin):
             **story(row, is_superuser=reach(request).is_superuser),
             "state": self.state(row),
             "can_settle": settling.can_settle(row),
+            # The console's own forms name their intent too, which is of no use to a person.
+            "idempotency_key": row.idempotency_key if row.source != Source.CONSOLE else "",
         }
 
     def settle_view(self, request: HttpRequest, pk: UUID, was_sent: bool) -> HttpResponse | TemplateResponse:
@@ -73,113 +82,34 @@ class SmsLogAdmin(UsagePages, MessageListAdmin):
             return self.missing(request, str(pk))
         back = reverse("admin:sms_providers_smslog_change", args=[log.pk])
         if not settling.can_settle(log):
-            self.message_user(request, "Its outcome is not open any more; nothing was changed.", messages.WARNING)
+            text = _("Its outcome is not open any more; nothing was changed.")
+            self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(back)
         if request.method != "POST":
             context = {
-                "title": "It was sent?" if was_sent else "It was not sent?",
+                "title": _("It was sent?") if was_sent else _("It was not sent?"),
                 "log": log,
-                "app": catalogue.app_name(log.provider_slug) if log.provider_slug else "its app",
+                "app": catalogue.app_name(log.provider_slug) if log.provider_slug else _("its app"),
                 "was_sent": was_sent,
                 "follows": what_follows(log, was_sent=was_sent),
                 "back": back,
-                "crumb": f"SMS to {log.recipient}",
+                "crumb": title_of(log),
             }
             return self.page(request, "sms_providers/settle.html", context)
         try:
             with transaction.atomic():
                 settled = settling.settle(log=log, was_sent=was_sent)
-                ending = "sent" if was_sent else "not sent"
+                done = noop("Settled by hand: sent.") if was_sent else noop("Settled by hand: not sent.")
                 # The trail outlives the number, which the log blanks after a while.
-                self.note(request, log, f"Settled by hand: {ending}.", name=str(log.pk))
+                self.note(request, log, done, name=str(log.pk))
         except Conflict as problem:
             self.message_user(request, problem.message, messages.WARNING)
         else:
-            charged = f" {in_figures(settled.credit_charged)} credits were charged." if settled.credit_charged else ""
-            self.message_user(request, f"Settled: {ending}.{charged}", messages.SUCCESS)
+            told = [_("Settled: sent.") if was_sent else _("Settled: not sent.")]
+            if settled.credit_charged:
+                told.append(_("%(amount)s credits were charged.") % {"amount": in_figures(settled.credit_charged)})
+            self.message_user(request, " ".join(told), messages.SUCCESS)
         return HttpResponseRedirect(back)
-
-    def send_view(self, request: HttpRequest) -> HttpResponse | TemplateResponse:
-        """Send one message by hand. The answer to a POST is always the page of the message, never a resend."""
-        if not reach(request).allows(Scope.SEND):
-            raise PermissionDenied
-        apps = sendable_apps(request)
-        form = SendForm(
-            request.POST or None,
-            apps=apps,
-            is_wide=reach(request).is_wide,
-            time_zone=timezone.get_current_timezone_name(),
-        )
-        if form.is_valid() and (log := self._send(request, form)) is not None:
-            return HttpResponseRedirect(reverse("admin:sms_providers_smslog_change", args=[log.pk]))
-        context = {"title": "Send one message", "form": form, "has_apps": apps.exists(), "sandbox": SANDBOX}
-        return self.page(request, "sms_providers/send_one.html", context)
-
-    def _send(self, request: HttpRequest, form: SendForm) -> SmsLog | None:
-        """Send what the form says and return its row, the first one's when the form was sent before.
-
-        None when this form has sent something else already: then it is shown again, as a new one.
-        """
-        given = form.cleaned_data
-        app, send_at, key = given["app"], given["send_at"], form.idempotency_key
-        assert isinstance(request.user, User)
-        log = sending.new_log(
-            organization_id=app.organization_id,
-            source=Source.CONSOLE,
-            recipient=given["recipient"],
-            text=given["text"],
-            sender_id=given["sender_id"],
-            scheduled_at=send_at,
-            user=request.user,
-        )
-        digest = sending.digest(
-            app=app.pk,
-            recipient=log.recipient,
-            text=log.text,
-            sender_id=log.sender_id,
-            send_at=form.data.get("send_at", ""),  # as typed: what it means changes as time goes by
-            user=request.user.pk,
-        )
-        try:
-            sent, _ = sending.send_now(
-                log,
-                sending.route_through(app),
-                send_at=send_at,
-                idempotency_key=key,
-                request_digest=digest,
-            )
-        except InvalidInput as problem:  # credentials that no key decrypts
-            self.message_user(request, problem.message, messages.ERROR)
-            return None
-        except Conflict as conflict:
-            first = SmsLog.objects.filter(
-                organization_id=app.organization_id, is_test=False, idempotency_key=key
-            ).first()
-            if first is not None and first.request_digest == digest:
-                return first  # the other click's, still under way
-            form.renew()
-            if conflict.reason == "idempotency_key_reused":
-                text = (
-                    "This form has been sent already, with other content. Nothing was sent now; look it over and send."
-                )
-            else:
-                text = "Nothing was sent. Try again."
-            self.message_user(request, text, messages.WARNING)
-            return None
-        if sent.pk != log.pk:
-            text = "This form had been sent before; nothing was sent again. To repeat the message, start a new one."
-            self.message_user(request, text, messages.WARNING)
-            return sent
-        result = "queued for later" if sent.queued_id else sent.get_status_display().lower()
-        # The trail outlives the number, which the log blanks after a while.
-        self.note(
-            request,
-            sent,
-            f"Sent by hand through {catalogue.app_name(app.slug)}: {result}.",
-            flag=ADDITION,
-            name=str(sent.pk),
-        )
-        return sent
 
 
 @admin.register(SandboxDelivery)
@@ -187,9 +117,9 @@ class SandboxDeliveryAdmin(MessageListAdmin):
     """What handsets would show had the simulator been real: accepted messages, and those "sent" without an answer."""
 
     section, position = Section.MESSAGES, 40
-    empty_message = "The sandbox has taken no message yet. Send one through it, or with a test key."
+    empty_message = _lazy("The sandbox has taken no message yet. Send one through it, or with a test key.")
     list_display = ["created", "organization", "to", "sender", "shown_text"]
-    list_filter = ["source", "created_at", OrganizationFilter]
+    list_filter = [SOURCE_FILTER, CREATED_FILTER, OrganizationFilter]
     search_fields = ["recipient"]
     hidden_lookups = SmsLogAdmin.hidden_lookups
     id_fields = SmsLogAdmin.id_fields
@@ -209,10 +139,11 @@ class SandboxDeliveryAdmin(MessageListAdmin):
             return self.missing(request, object_id)
         return HttpResponseRedirect(reverse("admin:sms_providers_smslog_change", args=[row.pk]))
 
-    @admin.display(description="From")
-    def sender(self, row: SandboxDelivery) -> str:
-        return row.sender_id or (row.app.default_sender if row.app else "") or "–"
+    @admin.display(description=_lazy("Sender ID"))
+    def sender(self, row: SandboxDelivery) -> SafeString:
+        shown = row.sender_id or (row.app.default_sender if row.app else "") or "–"
+        return format_html("<bdi>{}</bdi>", shown)
 
-    @admin.display(description="Message")
+    @admin.display(description=_lazy("Message"))
     def shown_text(self, row: SandboxDelivery) -> SafeString:
-        return format_html('<div class="sms-text" dir="auto">{}</div>', row.text or "(blanked)")
+        return format_html('<div class="sms-text" dir="auto">{}</div>', row.text or _("(blanked)"))

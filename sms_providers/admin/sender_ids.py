@@ -13,12 +13,16 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit.markup import badge
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, TenantAdmin, reach
 from linkit.widgets import plain_choice
 from sms_providers import catalogue
+from sms_providers.console import STATUS_FILTER
 from sms_providers.forms import SenderIdForm
 from sms_providers.models import SenderId, SenderIdStatus
 
@@ -30,11 +34,11 @@ _STATUS_KINDS: dict[str, str] = {
 
 
 class ShareFilter(admin.SimpleListFilter):
-    title = "whose"
+    title = _lazy("whose")
     parameter_name = "shared"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Of an organization"), ("yes", "Shared")]
+        return [("no", _("Of an organization")), ("yes", _("Shared"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
@@ -52,11 +56,15 @@ class SenderIdAdmin(TenantAdmin):
     add_scope = change_scope = delete_scope = Scope.MANAGE
     section, position = Section.APPS, 20
     form = SenderIdForm
-    add_label = "Add a sender ID"
-    empty_message = "There is no sender ID yet. Messages to contacts need one."
+    list_title = _lazy("Sender IDs")
+    add_label = _lazy("Add a sender ID")
+    empty_message = _lazy(
+        "There is no sender ID yet. Messages to contacts need one: add it, or ask an administrator to, once an app is"
+        " installed to send under it."
+    )
     hidden_lookups = ["app"]
-    list_display = ["sender_id", "whose", "country", "state", "gateway", "gateway_state"]
-    list_filter = ["status", ShareFilter, OrganizationFilter]
+    list_display = ["shown", "whose", "where", "state", "gateway", "gateway_state"]
+    list_filter = [STATUS_FILTER, ShareFilter, OrganizationFilter]
     list_select_related = ["organization", "app__organization"]
     search_fields = ["sender_id", "description"]
 
@@ -110,7 +118,7 @@ class SenderIdAdmin(TenantAdmin):
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
         """Only one that nothing uses is deleted. Their names are not said: users of a shared one are others'."""
         kept = [use for each in objs for use in _uses(each)]
-        return [str(each) for each in objs], {"sender IDs": len(objs)}, set(), kept
+        return [str(each) for each in objs], {str(SenderId._meta.verbose_name_plural): len(objs)}, set(), kept
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -118,39 +126,47 @@ class SenderIdAdmin(TenantAdmin):
         try:
             return super().delete_view(request, object_id, extra_context)
         except ProtectedError:  # somebody has just begun to use it
-            text = "Something has just begun to use it, so it was not deleted. Switch its status instead."
+            text = _("Something has just begun to use it, so it was not deleted. Switch its status instead.")
             self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(reverse("admin:sms_providers_senderid_change", args=[object_id]))
 
     # --- columns ---
 
-    @admin.display(description="Of", ordering="organization__name")
-    def whose(self, sender: SenderId) -> SafeString:
-        return badge("Shared", "pending") if sender.is_shared else format_html("<bdi>{}</bdi>", sender.organization)
+    @admin.display(description=_lazy("Sender ID"), ordering="sender_id")
+    def shown(self, sender: SenderId) -> SafeString:
+        return format_html("<bdi>{}</bdi>", sender.sender_id)
 
-    @admin.display(description="Status", ordering="status")
+    @admin.display(description=_lazy("Country"), ordering="country")
+    def where(self, sender: SenderId) -> str:
+        return sender.country
+
+    @admin.display(description=_lazy("Of"), ordering="organization__name")
+    def whose(self, sender: SenderId) -> SafeString:
+        return badge(_("Shared"), "pending") if sender.is_shared else format_html("<bdi>{}</bdi>", sender.organization)
+
+    @admin.display(description=_lazy("Status"), ordering="status")
     def state(self, sender: SenderId) -> SafeString:
         return badge(sender.get_status_display(), _STATUS_KINDS[sender.status])
 
-    @admin.display(description="Gateway")
+    @admin.display(description=_lazy("Gateway"))
     def gateway(self, sender: SenderId) -> SafeString:
         if sender.app is None:
             return SafeString("–")
         name = catalogue.app_name(sender.app.slug)
         if sender.is_shared:  # whose account it is, is between superusers
-            return format_html("{}, of the platform", name)
+            return format_html(_("{}, of the platform"), name)
         return format_html("{}", name)
 
-    @admin.display(description="Gateway's state")
+    @admin.display(description=_lazy("Gateway's state"))
     def gateway_state(self, sender: SenderId) -> SafeString:
         app = sender.app
         if app is None:
-            return badge("None yet: nothing is sent", "unsure")
+            return badge(_("None yet: nothing is sent"), "unsure")
         if app.uninstalled_at is not None:
-            return badge("Uninstalled", "bad")
+            return badge(_("Uninstalled"), "bad")
         if app.slug not in catalogue.adapters():
-            return badge("Not in the catalogue", "bad")
-        return badge("Usable", "good") if app.is_enabled else badge("Switched off", "bad")
+            return badge(_("Not in the catalogue"), "bad")
+        return badge(_("Usable"), "good") if app.is_enabled else badge(_("Switched off"), "bad")
 
 
 def _uses(sender: SenderId) -> list[str]:
@@ -162,6 +178,6 @@ def _uses(sender: SenderId) -> list[str]:
         model = relation.related_model
         assert not isinstance(model, str)
         if count := model._base_manager.filter(**{relation.field.name: sender}).count():
-            name = model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
-            found.append(f"{count} {name}; switch its status to inactive instead")
+            text = _("%(what)s: %(count)s. Switch its status to inactive instead.")
+            found.append(text % {"what": capfirst(str(model._meta.verbose_name_plural)), "count": count})
     return found

@@ -17,6 +17,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 
 from linkit import spreadsheet
 from linkit.markup import amount
@@ -28,15 +31,18 @@ from sms_providers import catalogue, usage
 from sms_providers.usage import Usage
 
 _LINES_SHOWN = 500
+# The file is for programs too, so that its words are the same for every reader.
 _COLUMNS = ["day", "sender ID", "app", "sent", "failed", "unknown", "parts", "credits"]
 
 
 class UsageForm(forms.Form):
     """Whose usage, from one day to another, both included."""
 
-    organization = forms.ModelChoiceField(Organization.objects.none(), required=False, empty_label="All of them")
-    since = forms.DateField(label="From", widget=LocalDateInput)
-    until = forms.DateField(label="To", widget=LocalDateInput)
+    organization = forms.ModelChoiceField(
+        Organization.objects.none(), label=_lazy("Organization"), required=False, empty_label=_lazy("All of them")
+    )
+    since = forms.DateField(label=_lazy("From"), widget=LocalDateInput)
+    until = forms.DateField(label=_lazy("Until"), widget=LocalDateInput)
 
     def __init__(self, *args: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,9 +55,10 @@ class UsageForm(forms.Form):
         since, until = cleaned.get("since"), cleaned.get("until")
         if since and until:
             if until < since:
-                self.add_error("until", "It is before the first day.")
+                self.add_error("until", _("It is before the first day."))
             elif until - since >= timedelta(days=usage.MOST_DAYS):
-                self.add_error("until", f"At most {usage.MOST_DAYS} days at once.")
+                text = ngettext("At most %(count)s day at once.", "At most %(count)s days at once.", usage.MOST_DAYS)
+                self.add_error("until", text % {"count": usage.MOST_DAYS})
         return cleaned
 
 
@@ -76,13 +83,13 @@ class UsagePages(TenantAdmin):
         ]
 
     def console_pages(self, request: HttpRequest) -> Sequence[tuple[str, str] | Page]:
-        return [*super().console_pages(request), Page("Usage", reverse("admin:usage"), Section.CREDITS)]
+        return [*super().console_pages(request), Page(_("Usage"), reverse("admin:usage"), Section.CREDITS)]
 
     def usage_view(self, request: HttpRequest) -> TemplateResponse:
         answer = self._measure(request)
         form, found = answer.form, answer.found
         context: dict[str, Any] = {
-            "title": "Usage",
+            "title": _("Usage"),
             "form": form,
             "is_wide": reach(request).is_wide,
             "zone": answer.zone,
@@ -131,7 +138,7 @@ class UsagePages(TenantAdmin):
         try:
             found = usage.measure(organization_ids=owners, since=since, until=until, zone=zone)
         except ValueError:  # the first or the last day of the calendar
-            form.add_error("since", "There was no SMS then.")
+            form.add_error("since", _("There was no SMS then."))
             return Answer(form, None, zone)
         return Answer(form, found, zone)
 

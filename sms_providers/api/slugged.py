@@ -20,7 +20,7 @@ from linkit import clock
 from linkit.errors import InvalidInput, LinkitError
 from linkit.permissions import Scope, caller_of, organization_of
 from linkit.schema import errors, example
-from sms_providers import catalogue, installing, reasons, schedule, sending, settling
+from sms_providers import balances, catalogue, installing, reasons, schedule, sending, settling
 from sms_providers.adapters.base import NotOffered, ProviderRefused
 from sms_providers.fields import MAX_IDEMPOTENCY_KEY, MobileField, MomentField, SenderField, TextField
 from sms_providers.models import Attempt, SmsLog, Source, Status
@@ -268,6 +268,8 @@ class BalanceView(APIView):
             balance = _ask(route, route.adapter.balance)
         except NotOffered as refusal:
             return Response({"supported": False, "note": refusal.result.message})
+        if route.app:
+            balances.keep(route.app, balance)
         whole = balance.amount == balance.amount.to_integral_value()
         body: dict[str, Any] = {
             "supported": True,

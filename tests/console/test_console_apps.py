@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import responses
+from django.conf import settings as django_settings
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
+from django.utils import timezone
 
+from linkit.audit import in_words
 from linkit.models import Organization
-from sms_providers import catalogue, installing
+from sms_providers import catalogue, circuits, installing, standing
 from sms_providers.models import OrganizationApp
+from sms_providers.reasons import REASONS
+from sms_providers.results import unavailable
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -62,7 +69,7 @@ def test_install_stores_the_credentials_and_shows_none(console: Any, organizatio
         assert SECRET not in browser.get(page).text
     assert "MyBrand" in browser.get(url("change", app.pk)).text  # no secret
     assert SECRET not in str(list(LogEntry.objects.values()))
-    assert [entry.change_message for entry in LogEntry.objects.all()] == ["Installed."]
+    assert [in_words(entry) for entry in LogEntry.objects.all()] == ["Installed."]
 
 
 def test_an_error_keeps_the_input_but_not_the_secret(console: Any):
@@ -100,7 +107,7 @@ def test_an_empty_secret_field_keeps_the_secret(console: Any, installed: Organiz
     installed.refresh_from_db()
     assert installed.credentials["bearer_token"] == SECRET
     assert installed.priority == 7
-    assert LogEntry.objects.latest("pk").change_message == "Changed: Priority."
+    assert in_words(LogEntry.objects.latest("pk")) == "Changed: Priority."
 
 
 def test_a_new_secret_replaces_the_old_and_is_not_logged(console: Any, installed: OrganizationApp):
@@ -146,14 +153,14 @@ def test_the_connection_is_tested_in_words(console: Any, organization: Organizat
     assert message.level_tag == "error"
     assert "Mora" in message.message
     assert "test-key" not in answer.text
-    assert LogEntry.objects.latest("pk").change_message.startswith("Tested the connection: ")
+    assert in_words(LogEntry.objects.latest("pk")).startswith("Tested the connection: ")
 
 
 def test_a_working_connection(console: Any, sandbox: OrganizationApp):
     browser = console("admin")
     answer = browser.post(url("test", sandbox.pk), follow=True)
     assert "The credentials work. Balance: 1000 messages." in answer.text
-    assert LogEntry.objects.latest("pk").change_message == "Tested the connection: working."
+    assert in_words(LogEntry.objects.latest("pk")) == "Tested the connection: working."
     before = LogEntry.objects.count()
     browser.get(url("test", sandbox.pk))  # a link or a crawler tests nothing
     assert LogEntry.objects.count() == before
@@ -170,7 +177,7 @@ def test_uninstalling_asks_first_and_wipes_the_credentials(console: Any, install
     assert not answer.context["cl"].result_count  # hidden from the list
     assert "Uninstalled" in browser.get(reverse(LIST) + "?installed=no").text
     assert "Install it again" in browser.get(url("change", installed.pk)).text
-    assert "Uninstalled" in LogEntry.objects.latest("pk").change_message
+    assert "Uninstalled" in in_words(LogEntry.objects.latest("pk"))
     # Installed again it is the same row.
     browser.post(url("install", "taqnyat-sms"), taqnyat())
     assert OrganizationApp.objects.get().uninstalled_at is None
@@ -211,3 +218,117 @@ def test_a_superuser_chooses_the_organization(console: Any, other_organization: 
     browser.post(url("install", "sandbox-sms") + where, {"is_enabled": "on", "priority": "1"})
     assert OrganizationApp.objects.get().organization == other_organization
     assert browser.get(url("add") + "?organization=x").status_code == 404
+
+
+# --- how an installed app stands ---
+
+DOWN = unavailable(message="Refused the connection.", reason="connection_failed")
+IN_ARABIC = {"HTTP_ACCEPT_LANGUAGE": "ar"}
+
+
+def pages_of(browser: Any, app: OrganizationApp) -> dict[str, str]:
+    places = {"list": reverse(LIST), "page": url("change", app.pk), "cards": url("add")}
+    return {name: browser.get(place).text for name, place in places.items()}
+
+
+def test_the_circuit_is_shown_on_the_list_the_card_and_the_page(
+    console: Any, installed: OrganizationApp, monkeypatch: pytest.MonkeyPatch
+):
+    browser, now = console("admin"), timezone.now()
+    for text in pages_of(browser, installed).values():
+        assert "Circuit open" not in text
+    assert "Closed: messages go through it." in browser.get(url("change", installed.pk)).text
+    circuits.note({installed.pk: [DOWN] * django_settings.PROVIDER_CIRCUIT_FAILURES})
+    shown = pages_of(browser, installed)
+    assert "Circuit open" in shown["list"]
+    (until,) = circuits.not_closed().values()
+    assert until > now
+    for name in ("page", "cards"):
+        assert "Open: it failed again and again" in shown[name], name
+        assert f"{timezone.localtime(until, ZoneInfo('Asia/Riyadh')):%Y-%m-%d %H:%M}" in shown[name], name
+    # Its pause is over: the next message tries it.
+    monkeypatch.setattr(circuits, "not_closed", lambda: {installed.pk: now})
+    shown = pages_of(browser, installed)
+    assert "Circuit half open" in shown["list"]
+    assert "the next message tries it" in shown["page"]
+    assert "the next message tries it" in shown["cards"]
+
+
+def test_the_circuit_of_one_that_is_switched_off_is_not_shown(console: Any, installed: OrganizationApp):
+    circuits.note({installed.pk: [DOWN] * django_settings.PROVIDER_CIRCUIT_FAILURES})
+    OrganizationApp.objects.update(is_enabled=False)
+    for name, text in pages_of(console("admin"), installed).items():
+        assert "Circuit open" not in text
+        assert "Open: it failed" not in text
+        assert "Switched off" in text or name == "page", name
+
+
+def test_a_card_and_a_page_say_whether_it_has_worked_lately(
+    console: Any, sandbox: OrganizationApp, send: Any, other_organization: Organization
+):
+    browser = console("admin")
+    assert "It had none of the latest messages." in browser.get(url("change", sandbox.pk)).text
+    send(factories.install(other_organization, "sandbox-sms"))
+    for number in ("+966555555503", "+966555555509", factories.mobile(), factories.mobile()):
+        log = send(sandbox, recipient=number)
+    for page in (url("change", sandbox.pk), url("add")):
+        text = browser.get(page).text
+        counts = [f'<bdi dir="ltr">{count}</bdi>' for count in (2, 1, 1)]
+        assert f"it sent {counts[0]}, {counts[1]} failed, and of {counts[2]} nobody knows" in text
+        assert f"{timezone.localtime(log.sent_at, ZoneInfo('Asia/Riyadh')):%Y-%m-%d %H:%M}" in text
+
+
+def test_whether_it_has_worked_costs_one_query_however_many_apps_there_are(
+    organization: Organization, sandbox: OrganizationApp, send: Any, django_assert_num_queries: Any
+):
+    send(sandbox)
+    with django_assert_num_queries(1):
+        assert standing.lately(organization.pk)[sandbox.pk].sent == 1
+
+
+def test_viewers_see_how_it_stands(console: Any, installed: OrganizationApp):
+    page = console("viewer").get(url("change", installed.pk)).text
+    assert "Has it worked lately?" in page
+    assert "Closed: messages go through it." in page
+
+
+def test_the_cards_are_in_the_navigation_of_whoever_may_install(console: Any, organization: Organization):
+    for who, may in (("viewer", False), ("operator", False), ("admin", True), ("superuser", True)):
+        page = console(who).get(reverse("admin:index")).text
+        assert (f'href="{url("add")}">All apps' in page) is may, who
+
+
+@responses.activate
+def test_testing_remembers_what_is_left_at_the_provider(console: Any, organization: Organization):
+    app = factories.install(organization, "mora-sms")
+    body = {"status": {"code": 200}, "data": {"balance": 1520}}
+    for method in (responses.GET, responses.POST):
+        responses.add(method, re.compile(r"https://.*"), json=body)
+    answer = console("admin").post(url("test", app.pk), follow=True)
+    assert "The credentials work. Balance: 1520 points." in answer.text
+    app.refresh_from_db()
+    assert (app.balance, app.balance_unit) == (Decimal(1520), "points")
+    assert "Balance at the provider" in answer.text
+    # Installed anew it has another account.
+    installing.uninstall(app=app)
+    installing.install(organization=organization, slug="mora-sms", credentials=factories.CREDENTIALS["mora-sms"])
+    app.refresh_from_db()
+    assert app.balance is None
+
+
+@responses.activate
+def test_a_refused_test_is_explained_in_the_readers_language(console: Any, organization: Organization):
+    app = factories.install(organization, "mora-sms")
+    for method in (responses.GET, responses.POST):
+        responses.add(method, re.compile(r"https://.*"), json={"status": {"code": 401}}, status=401)
+    reason = REASONS["bad_credentials"]
+    (english,) = console("admin").post(url("test", app.pk), follow=True).context["messages"]
+    assert reason.next_step in english.message
+    (arabic,) = console("admin").post(url("test", app.pk), follow=True, **IN_ARABIC).context["messages"]
+    assert arabic.message == f"{reason.text_ar} {reason.next_step_ar}"
+
+
+def test_what_changed_is_noted_in_english_whatever_the_reader_reads(console: Any, installed: OrganizationApp):
+    data = taqnyat(credential_bearer_token="another-secret-token", priority="7", default_sender="Shop")
+    console("admin").post(url("change", installed.pk), data, **IN_ARABIC)
+    assert in_words(LogEntry.objects.latest("pk")) == "Changed: Bearer token, Default sender, Priority."

@@ -193,7 +193,7 @@ def test_too_many_lines_have_no_sum(console: Any, sandbox: OrganizationApp, monk
         log(sandbox, sender_id=f"Shop {number}")
     browser = console("viewer")
     monkeypatch.setattr("sms_providers.admin.usage._LINES_SHOWN", 3)
-    assert '<bdi dir="ltr">1</bdi> more lines' in browser.get(reverse(PAGE), DAYS).text
+    assert '<bdi dir="ltr">1</bdi> more line,' in browser.get(reverse(PAGE), DAYS).text
     assert len(rows_of(browser.get(reverse(FILE), DAYS))) == 6
     monkeypatch.setattr(usage, "MOST_LINES", 3)
     page = browser.get(reverse(PAGE), DAYS).text
