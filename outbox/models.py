@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit.encoding import Encoding
 from linkit.models import Organization, TimestampedModel, Token, User
@@ -62,7 +63,7 @@ class Message(TimestampedModel):
     id = models.CharField(primary_key=True, max_length=ID_LENGTH, default=new_id, editable=False)
     # Indexes below begin with it or serve it better: none of its own for this key and those of the apps.
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="messages", db_index=False)
-    is_test = models.BooleanField("test", default=False, help_text="Simulated: queued with a test key.")
+    is_test = models.BooleanField(_lazy("test"), default=False, help_text="Simulated: queued with a test key.")
     recipient = models.CharField(max_length=16, help_text="E.164, such as +966501234567.")
     text = models.TextField()
     sender_id = models.CharField("sender ID", max_length=20, blank=True)
@@ -127,7 +128,7 @@ class Message(TimestampedModel):
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        verbose_name = "queued message"
+        verbose_name = _lazy("queued message")
         ordering = ["-created_at", "-id"]
         constraints = [
             # A client that repeats a POST gets its first message back.
@@ -186,6 +187,15 @@ class Message(TimestampedModel):
             models.Index(fields=["id"], condition=Q(status="failed", reason__in=CALLED_OFF), name="outbox_called_off"),
             # The list of one organization, newest first.
             models.Index(fields=["organization", "-created_at", "-id"], name="outbox_by_organization"),
+            # The lists of what failed and of what nobody knows about, however few they are among a million. What is
+            # sent is never in it.
+            models.Index(
+                fields=["status", "organization", "-created_at", "-id"],
+                condition=Q(status__in=["failed", "dispatch_timeout"]),
+                name="outbox_not_sent",
+            ),
+            # The list of tests, which are few.
+            models.Index(fields=["organization", "-created_at", "-id"], condition=Q(is_test=True), name="outbox_tests"),
             # The messages of one number.
             models.Index(fields=["organization", "recipient", "-created_at"], name="outbox_by_recipient"),
             # health.check_queue: since when the oldest has waited, whatever its next try.

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 from django.dispatch import receiver
+from django.utils.translation import gettext as _
 
 from billing.signals import credits_added
 from linkit import clock
@@ -33,13 +34,10 @@ def send_what_waited(sender: Any, organization: Organization, **_: Any) -> None:
 
 
 @receiver(signals.app_uninstalling)
-def keep_pinned_apps(sender: Any, app: OrganizationApp, **_: Any) -> None:
+def keep_pinned_apps(sender: Any, app: OrganizationApp, **others: Any) -> None:
     if Message.objects.filter(pinned_app=app, job=None, status__in=[Status.PENDING, Status.SENDING]).exists():
-        raise Conflict(
-            f"Messages that only {app.slug} may send are still waiting; cancel them or wait, then uninstall it.",
-            reason="app_in_use",
-        )
+        text = _("Messages that only %(slug)s may send are still waiting; cancel them or wait, then uninstall it.")
+        raise Conflict(text % {"slug": app.slug}, reason="app_in_use")
     if BulkJob.objects.filter(app=app, status__in=LIVE).exists():
-        raise Conflict(
-            f"A bulk job through {app.slug} is not over; wait, or stop it, then uninstall the app.", reason="app_in_use"
-        )
+        text = _("A bulk job through %(slug)s is not over; wait, or stop it, then uninstall the app.")
+        raise Conflict(text % {"slug": app.slug}, reason="app_in_use")

@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 from django.db import Error as DatabaseFault
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
@@ -189,7 +191,7 @@ class _Arrival:
 
     def _queue(self, places: Sequence[int]) -> None:
         """Decide the fates of these, no two of which have the same key."""
-        for _ in range(_TRIES):
+        for _round in range(_TRIES):
             self._look_up(self._undecided(places))
             senders = self._senders(self._undecided(places))
             for sender in set(senders.values()):
@@ -279,7 +281,8 @@ def queue_pinned(*, log: SmsLog, app: OrganizationApp | None, due_at: datetime) 
     )
     sender = Sender(app.slug) if app else Sender(is_simulated=True)
     if not entries.insert(owner, [entry], sender):
-        raise NoApp(f"The app '{sender.slug}' has just been uninstalled or disabled; nothing was queued.")
+        text = _("The app '%(slug)s' has just been uninstalled or disabled; nothing was queued.")
+        raise NoApp(text % {"slug": sender.slug})
     return Enqueued(entry.id, Status.PENDING.value)
 
 
@@ -313,7 +316,7 @@ def find(*, messages: QuerySet[Message], message_id: str) -> Message:
 
 def cancel(*, message: Message) -> None:
     """End a pending message without sending it. Raises `Conflict` when it is not pending any more."""
-    said = "Cancelled before it was sent."
+    said = noop("Cancelled before it was sent.")
     with transaction.atomic():
         # The job first, as everybody does who moves many of its messages. Locked, and not joined to the update below:
         # PostgreSQL looks again at the row it updates, after it has waited for it, but not at what was joined to it.
@@ -322,9 +325,11 @@ def cancel(*, message: Message) -> None:
         pending = Message.objects.filter(pk=message.pk, status=Status.PENDING)
         # While the failed messages of a job are queued again, one that fails now would be too.
         if job and job.status == JobStatus.RETRYING and pending.exists():
-            raise Conflict("Its job is just being queued again; cancel it in a moment.", reason="wrong_state")
+            text = _("Its job is just being queued again; cancel it in a moment.")
+            raise Conflict(text, reason="wrong_state")
         if not pending.update(status=Status.FAILED, reason="cancelled", error_message=said, updated_at=now):
             current = Message.objects.filter(pk=message.pk).values_list("status", flat=True).first()
-            raise Conflict(f"Only a pending message can be cancelled; this one is '{current}'.", reason="not_pending")
+            text = _("Only a pending message can be cancelled; this one is '%(status)s'.")
+            raise Conflict(text % {"status": current}, reason="not_pending")
         close_unsent([message.pk], reason="cancelled", message=said)
         counters.note(message.job_id, before=Status.PENDING, after=Status.FAILED, now=now)

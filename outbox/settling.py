@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from linkit import clock
 from linkit.errors import Conflict
@@ -37,7 +38,8 @@ def requeue(message: Message) -> None:
         job = jobs.lock(message.job_id)
         now = clock.now()
         if not Message.objects.filter(pk=message.pk, status=Status.FAILED).update(**_waiting(message, now)):
-            raise Conflict(_why_not(message, "failed"), reason="wrong_state")
+            told = _("This message is not failed any more, but '%(status)s'; nothing was changed.")
+            raise Conflict(_why_not(message, told), reason="wrong_state")
         sending.reopen([message.pk], now=now)
         _let_go_on(message, job, before=Status.FAILED, now=now)
 
@@ -58,7 +60,7 @@ def settle(message: Message, *, was_sent: bool) -> None:
         if not over.update(**_waiting(message, now)):
             if (current := unknown.first()) is not None:
                 raise Conflict(too_early(current), reason="too_early")
-            raise Conflict(_why_not(message, "of unknown outcome"), reason="wrong_state")
+            raise Conflict(_why_not(message, _not_unknown()), reason="wrong_state")
         if (log := SmsLog.objects.select_for_update().filter(queued_id=message.pk).first()) is not None:
             logs.record_waiting(log, now=now)
         # Last, as late answers do: they have locked the message, and then the job.
@@ -96,8 +98,10 @@ def may_send_again_from(message: Message) -> datetime | None:
 def too_early(message: Message) -> str:
     """Return a sentence that says until when it is too early to send again."""
     until = may_send_again_from(message)
-    when = f" before {until:%Y-%m-%d %H:%M:%S} UTC" if until else " yet"
-    return f"It may not be sent again{when}: its call may still be under way. Nothing was changed."
+    if until is None:
+        return _("It may not be sent again yet: its call may still be under way. Nothing was changed.")
+    text = _("It may not be sent again before %(time)s: its call may still be under way. Nothing was changed.")
+    return text % {"time": f"{until:%Y-%m-%d %H:%M:%S} UTC"}
 
 
 def longest_call() -> timedelta:
@@ -112,7 +116,7 @@ def _sent(now: datetime, *, said: str) -> dict[str, Any]:
 
 def _settle_as_sent(message: Message, changed: int, now: datetime) -> None:
     if not changed:
-        raise Conflict(_why_not(message, "of unknown outcome"), reason="wrong_state")
+        raise Conflict(_why_not(message, _not_unknown()), reason="wrong_state")
     if (log := SmsLog.objects.select_for_update().filter(queued_id=message.pk).first()) is not None:
         logs.record_sent(log, now=now)
     counters.note(message.job_id, before=Status.DISPATCH_TIMEOUT, after=Status.SENT, now=now)
@@ -136,11 +140,16 @@ def _time_to_live(message: Message) -> timedelta:
     return wanted if wanted > timedelta(0) else settings.OUTBOX_TTL
 
 
-def _why_not(message: Message, wanted: str) -> str:
+def _not_unknown() -> str:
+    return _("This message is not of unknown outcome any more, but '%(status)s'; nothing was changed.")
+
+
+def _why_not(message: Message, told: str) -> str:
+    """Return why nothing was changed; `told` says it of one that has another state, with a gap for that."""
     current = Message.objects.filter(pk=message.pk).values_list("status", flat=True).first()
     if current is None:
-        return "It has been deleted meanwhile; nothing was changed."
-    return f"This message is not {wanted} any more, but '{current}'; nothing was changed."
+        return _("It has been deleted meanwhile; nothing was changed.")
+    return told % {"status": current}
 
 
 # --- its job, and its app ---------------------------------------------------------------------------------------
@@ -152,14 +161,16 @@ def _let_go_on(message: Message, job: BulkJob | None, *, before: Status, now: da
         _refuse_without_app(message.pinned_app_id)
         return
     if job.status in (JobStatus.STOPPING, JobStatus.STOPPED):
-        what_then = "Send the failed rows of the job again."
+        text = _("Its bulk job was stopped, and nothing of it is sent any more. Send the failed rows of the job again.")
         if before == Status.DISPATCH_TIMEOUT:  # which that does not send
-            what_then = "If it was not sent, send it as a new message."
-        raise Conflict(
-            f"Its bulk job was stopped, and nothing of it is sent any more. {what_then}", reason="wrong_state"
-        )
+            text = _(
+                "Its bulk job was stopped, and nothing of it is sent any more. If it was not sent, send it as a new"
+                " message."
+            )
+        raise Conflict(text, reason="wrong_state")
     if job.status == JobStatus.RETRYING and before == Status.FAILED:
-        raise Conflict("Its job is just being queued again, and this message with it.", reason="wrong_state")
+        text = _("Its job is just being queued again, and this message with it.")
+        raise Conflict(text, reason="wrong_state")
     if job.status in ENDED:
         _refuse_without_app(job.app_id)
         fresh = max(now, message.scheduled_at or now) + settings.OUTBOX_TTL
@@ -178,7 +189,9 @@ def _refuse_without_app(app_id: int | None) -> None:
         return
     app = OrganizationApp.objects.defer("credentials").select_for_update(no_key=True).filter(pk=app_id).first()
     if app is None or not app.is_usable:
-        name = catalogue.app_name(app.slug) if app else "The app"
-        raise Conflict(
-            f"Only {name} may send it, and that is uninstalled or disabled; nothing was changed.", reason="app_disabled"
-        )
+        if app is None:
+            text = _("The only app that may send it is uninstalled or disabled; nothing was changed.")
+        else:
+            text = _("Only %(app)s may send it, and that is uninstalled or disabled; nothing was changed.")
+            text %= {"app": catalogue.app_name(app.slug)}
+        raise Conflict(text, reason="app_disabled")

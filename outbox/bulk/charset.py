@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from charset_normalizer import from_bytes
+from django.utils.translation import gettext as _
 
 from outbox.bulk.unreadable import UnreadableFile
 
@@ -41,11 +42,11 @@ def named(name: str) -> str:
     try:
         return _ALIASES[re.sub(r"[\s_-]", "", name).lower()]
     except KeyError:
-        raise UnreadableFile(
-            f"encoding: “{name[:40]}” is not an encoding that is read here; nothing was sent. Write {CHOICES}, "
-            "or leave the field out.",
-            reason="invalid_option",
-        ) from None
+        text = _(
+            "encoding: “%(name)s” is not an encoding that is read here; nothing was sent. Write %(choices)s, or leave"
+            " the field out."
+        )
+        raise UnreadableFile(text % {"name": name[:40], "choices": CHOICES}, reason="invalid_option") from None
 
 
 def detect(file: BinaryIO, *, forced: str = "") -> Charset:
@@ -65,12 +66,19 @@ def detect(file: BinaryIO, *, forced: str = "") -> Charset:
     else:
         charset = _looks_utf16(head) or _legacy(file)
     if (line := _is_valid(file, charset)) is not None:
-        source = "the field 'encoding' says" if forced else "it looks"
-        raise UnreadableFile(
-            f"The file is not all {charset.name}, as {source}: line {line} has bytes that are not. Nothing was sent. "
-            f"Save it again as “CSV UTF-8”, or name its encoding in the field 'encoding': {CHOICES}.",
-            reason="wrong_encoding",
-        )
+        if forced:
+            text = _(
+                "The file is not all %(name)s, as the field 'encoding' says: line %(line)s has bytes that are not."
+                " Nothing was sent. Save it again as “CSV UTF-8”, or name its encoding in the field 'encoding':"
+                " %(choices)s."
+            )
+        else:
+            text = _(
+                "The file is not all %(name)s, as it looks: line %(line)s has bytes that are not. Nothing was sent."
+                " Save it again as “CSV UTF-8”, or name its encoding in the field 'encoding': %(choices)s."
+            )
+        values = {"name": charset.name, "line": line, "choices": CHOICES}
+        raise UnreadableFile(text % values, reason="wrong_encoding")
     return charset
 
 
@@ -102,7 +110,7 @@ def _by_mark(head: bytes) -> Charset | None:
         return Charset("utf-8", "utf-8", mark=3)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise UnreadableFile(
-            "The file is UTF-32, which is not read here; nothing was sent. Save it as “CSV UTF-8”.",
+            _("The file is UTF-32, which is not read here; nothing was sent. Save it as “CSV UTF-8”."),
             reason="wrong_encoding",
         )
     if head.startswith(codecs.BOM_UTF16_LE):
@@ -157,11 +165,11 @@ def _legacy(file: BinaryIO) -> Charset:
     utf8_bytes = sum(len(found) for found in _UTF8_CHARACTER.findall(sample))
     if utf8_bytes > 0.7 * len(_IS_HIGH.findall(sample)):
         line = _is_valid(file, Charset("utf-8", "utf-8"))
-        raise UnreadableFile(
-            f"The file is UTF-8 but damaged: line {line} has bytes that are not. Nothing was sent. Save it again as "
-            f"“CSV UTF-8”, or name its encoding in the field 'encoding': {CHOICES}.",
-            reason="wrong_encoding",
+        text = _(
+            "The file is UTF-8 but damaged: line %(line)s has bytes that are not. Nothing was sent. Save it again as"
+            " “CSV UTF-8”, or name its encoding in the field 'encoding': %(choices)s."
         )
+        raise UnreadableFile(text % {"line": line, "choices": CHOICES}, reason="wrong_encoding")
     # Arabic words are runs of high bytes, European ones have one or two among ASCII letters. That settles nearly
     # everything. charset-normalizer 3.5 restricted to the two was right on sentences, but took "ÉTÉ À PARIS" for
     # Arabic and had no answer to 300 lines of "Déjà", so it is asked when the words do not say.

@@ -9,17 +9,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple
 
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
+from billing import rates
+from billing.rates import Tariff
 from linkit import clock
 from linkit.models import Organization
 from outbox.bulk.models import BulkJob, Mode
 from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
 from outbox.bulk.report import RecentMessages, Report
 from outbox.bulk.rows import ERRORS_COLUMN, RowChecker, RowError, ValidRow
-from sms_providers import catalogue
-from sms_providers.models import OrganizationApp
+from sms_providers import catalogue, charging
+from sms_providers.models import OrganizationApp, Source
 
 BATCH = 5000  # rows; writing them takes a tenth of a second
+MANY_ROWS = noop("The file has more than %(most)s rows; nothing was sent. Split it.")
 
 
 class Batch(NamedTuple):
@@ -32,7 +37,13 @@ class Batch(NamedTuple):
 
 def report_for(job: BulkJob, table: Table) -> Report:
     """Return the empty report on a file of `job`, which need not be saved."""
-    return Report(table, rate=job.max_per_second)
+    return Report(table, rate=job.max_per_second, tariff=_tariff(job))
+
+
+def _tariff(job: BulkJob) -> Tariff | None:
+    if not charging.is_charged(is_test=job.is_test, source=Source.BULK, app=job.app):
+        return None
+    return rates.tariffs({job.organization_id}, today=job.created_at.date())[job.organization_id]
 
 
 class Batches(contextlib.AbstractContextManager["Batches"]):
@@ -95,10 +106,7 @@ def _checked(table: Table, checker: RowChecker, report: Report) -> Iterator[Batc
         if not last:
             return
         if report.total > settings.BULK_MAX_ROWS:
-            raise UnreadableFile(
-                f"The file has more than {settings.BULK_MAX_ROWS:,} rows; nothing was sent. Split it.",
-                reason="too_many_rows",
-            )
+            raise UnreadableFile(_(MANY_ROWS) % {"most": f"{settings.BULK_MAX_ROWS:,}"}, reason="too_many_rows")
         yield Batch(last, valid, errors)
 
 

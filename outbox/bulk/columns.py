@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from outbox.bulk.unreadable import UnreadableFile
 
 
@@ -68,11 +70,12 @@ def find(header: Sequence[str]) -> Columns:
             if name.strip():
                 unknown.append(name.strip())
         elif column in places:
-            raise UnreadableFile(
-                f"Two columns hold the {column}: {_shown(header[places[column]])} and {_shown(name)}. "
-                "Nothing was sent. Keep one of them, or rename the other.",
-                reason="column_twice",
+            text = _(
+                "Two columns hold the %(column)s: %(first)s and %(second)s. Nothing was sent. Keep one of them, or"
+                " rename the other."
             )
+            values = {"column": column, "first": _shown(header[places[column]]), "second": _shown(name)}
+            raise UnreadableFile(text % values, reason="column_twice")
         else:
             places[column] = place
     if "mobile" not in places or "message" not in places:
@@ -108,17 +111,27 @@ def _column(name: str) -> str | None:
 
 
 def _missing(header: Sequence[str], places: dict[str, int]) -> str:
-    first_row = f"The first row has {listed(header)}"
     if any(_is_phone(name) for name in header):
-        return (
-            f"{first_row}, which looks like data: the first row must name the columns. Nothing was sent. "
-            "Put a row above it with the names mobile and message, and sender or datetime if you use them."
+        text = _(
+            "The first row has %(cells)s, which looks like data: the first row must name the columns. Nothing was sent."
+            " Put a row above it with the names mobile and message, and sender or datetime if you use them."
         )
-    needed = " and ".join(name for name in ("mobile", "message") if name not in places)
-    return (
-        f"{first_row}: no column is named {needed}. Nothing was sent. "
-        "Name the columns in the first row: mobile and message, and sender or datetime if you use them."
-    )
+    elif "mobile" in places:
+        text = _(
+            "The first row has %(cells)s: no column is named message. Nothing was sent. Name the columns in the first"
+            " row: mobile and message, and sender or datetime if you use them."
+        )
+    elif "message" in places:
+        text = _(
+            "The first row has %(cells)s: no column is named mobile. Nothing was sent. Name the columns in the first"
+            " row: mobile and message, and sender or datetime if you use them."
+        )
+    else:
+        text = _(
+            "The first row has %(cells)s: no column is named mobile and message. Nothing was sent. Name the columns in"
+            " the first row: mobile and message, and sender or datetime if you use them."
+        )
+    return text % {"cells": listed(header)}
 
 
 def _is_phone(cell: str) -> bool:

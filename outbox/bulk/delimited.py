@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
+
 from outbox.bulk import columns
 from outbox.bulk.charset import Charset, blocks
 from outbox.bulk.unreadable import UnreadableFile
@@ -14,6 +17,24 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 MAX_RECORD = 1_000_000  # characters, of one row
 _SEP_LINE = re.compile(r'"?sep=([^"\r\n])"?[\r\n]', re.IGNORECASE)  # Excel's own
 _HEAD = 64 * 1024  # characters that must hold the first row, for the separator to be found
+
+# What shows only while a file is read, which a job keeps.
+LONG_ROW = noop(
+    "Row %(row)s has over %(most)s characters; nothing was sent. If it should not, a quote that opens there is not"
+    " closed, or the rows are not separated by line ends."
+)
+LONG_CELL = noop(
+    "Row %(row)s has a cell of over %(most)s characters; nothing was sent. If it should not, a quote that opens there"
+    " is not closed."
+)
+OPEN_QUOTE = noop(
+    'A quote that opens in row %(row)s is not closed before the file ends; nothing was sent. Close it, or write "" for'
+    " a quote inside a quoted cell."
+)
+ODD_QUOTES = noop(
+    "The quotes in row %(row)s do not pair up, so that where it ends would be a guess; nothing was sent. Close the"
+    ' quote, or write "" for a quote inside a quoted cell.'
+)
 
 
 def named(separator: str) -> str:
@@ -24,11 +45,11 @@ def named(separator: str) -> str:
     for known, character in SEPARATORS.items():
         if name in (known, character):
             return known
-    raise UnreadableFile(
-        f"separator: “{separator[:40]}” is not a separator that is read here; nothing was sent. Write comma, "
-        "semicolon or tab, or leave the field out.",
-        reason="invalid_option",
+    text = _(
+        "separator: “%(name)s” is not a separator that is read here; nothing was sent. Write comma, semicolon or tab,"
+        " or leave the field out."
     )
+    raise UnreadableFile(text % {"name": separator[:40]}, reason="invalid_option")
 
 
 def find_separator(file: BinaryIO, charset: Charset) -> tuple[str, bool, bool]:
@@ -59,7 +80,7 @@ def records(file: BinaryIO, charset: Charset, separator: str) -> Iterator[tuple[
                 number += 1
                 lines.used = reader.line_num
                 if lines.has_nul and "\0" in "".join(cells):
-                    yield number, cells, "The row has a NUL character, which is no text: remove it."
+                    yield number, cells, _("The row has a NUL character, which is no text: remove it.")
                 else:
                     yield number, cells, ""
             return
@@ -69,11 +90,8 @@ def records(file: BinaryIO, charset: Charset, separator: str) -> Iterator[tuple[
             fault = _fault(error, number, line, is_one_line=reader.line_num == lines.used + 1)
             lines.used = reader.line_num
         except _TooLong:
-            raise UnreadableFile(
-                f"Row {number + 1} has over {MAX_RECORD:,} characters; nothing was sent. If it should not, a quote "
-                "that opens there is not closed, or the rows are not separated by line ends.",
-                reason="cell_too_large",
-            ) from None
+            values = {"row": number + 1, "most": f"{MAX_RECORD:,}"}
+            raise UnreadableFile(_(LONG_ROW) % values, reason="cell_too_large") from None
         yield number, next(csv.reader([line], delimiter=SEPARATORS[separator])), fault
 
 
@@ -117,26 +135,15 @@ class _Lines:
 def _fault(error: csv.Error, number: int, line: str, *, is_one_line: bool) -> str:
     """Return what is wrong with a row that `csv` refused, or raise `UnreadableFile` if its end is a guess."""
     if "field limit" in str(error):
-        raise UnreadableFile(
-            f"Row {number} has a cell of over {csv.field_size_limit():,} characters; nothing was sent. If it should "
-            "not, a quote that opens there is not closed.",
-            reason="cell_too_large",
-        )
+        values = {"row": number, "most": f"{csv.field_size_limit():,}"}
+        raise UnreadableFile(_(LONG_CELL) % values, reason="cell_too_large")
     if "end of data" in str(error):
-        raise UnreadableFile(
-            f"A quote that opens in row {number} is not closed before the file ends; nothing was sent. Close it, or "
-            'write "" for a quote inside a quoted cell.',
-            reason="unclosed_quote",
-        )
+        raise UnreadableFile(_(OPEN_QUOTE) % {"row": number}, reason="unclosed_quote")
     # A stray quote. Its row ends with its line if the quotes pair up in it; otherwise the next lines may be this
     # row's message, and to read them as rows could text it to whoever it names.
     if not is_one_line or line.count('"') % 2:
-        raise UnreadableFile(
-            f"The quotes in row {number} do not pair up, so that where it ends would be a guess; nothing was sent. "
-            'Close the quote, or write "" for a quote inside a quoted cell.',
-            reason="unclosed_quote",
-        )
-    return 'The row has a stray quote: write "" for a quote inside a quoted cell.'
+        raise UnreadableFile(_(ODD_QUOTES) % {"row": number}, reason="unclosed_quote")
+    return _('The row has a stray quote: write "" for a quote inside a quoted cell.')
 
 
 def _head(file: BinaryIO, charset: Charset) -> str:

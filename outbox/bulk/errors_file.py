@@ -10,15 +10,17 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 
 from linkit import spreadsheet
 from linkit.errors import Conflict, Missing
 from outbox.bulk import uploads
 from outbox.bulk.delimited import SEPARATORS
-from outbox.bulk.models import BulkJob, BulkRowError, JobStatus
+from outbox.bulk.models import BulkDraft, BulkJob, BulkRowError, JobStatus
 from outbox.bulk.reading import Overrides, Table, open_table
-from outbox.bulk.rows import ERRORS_COLUMN
+from outbox.bulk.rows import ERRORS_COLUMN, RowChecker
 from outbox.models import Message
+from sms_providers import catalogue
 from sms_providers.models import Status
 
 _ROWS_AT_ONCE = 1000
@@ -27,11 +29,12 @@ _ROWS_AT_ONCE = 1000
 def check(job: BulkJob) -> None:
     """Raise `Conflict` or `Missing` unless this job has rows to list and still has its file."""
     if job.status == JobStatus.CHECKING:
-        raise Conflict("The file is still being read; ask again in a moment.", reason="wrong_state")
+        raise Conflict(_("The file is still being read; ask again in a moment."), reason="wrong_state")
     if not job.total_count:
-        raise Conflict(f"No row of the file was read: {job.error_message}", reason="wrong_state")
+        text = _("No row of the file was read: %(why)s")
+        raise Conflict(text % {"why": job.error_message}, reason="wrong_state")
     if job.upload_id is None:
-        raise Missing("The file of this job has been deleted, and its rows with it.", reason="file_deleted")
+        raise Missing(_("The file of this job has been deleted, and its rows with it."), reason="file_deleted")
 
 
 def download(job: BulkJob) -> StreamingHttpResponse:
@@ -57,10 +60,41 @@ def lines(job: BulkJob) -> Iterator[bytes]:
         yield from spreadsheet.lines(chain([[*table.header, ERRORS_COLUMN]], rows), separator)
 
 
+def download_of_draft(draft: BulkDraft) -> StreamingHttpResponse:
+    """Return the wrong rows of a checked file, in the same form, as a file to save."""
+    return StreamingHttpResponse(
+        lines_of_draft(draft),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="errors-{draft.pk}.csv"'},
+    )
+
+
+def lines_of_draft(draft: BulkDraft) -> Iterator[bytes]:
+    """Yield the wrong rows of a checked file in pieces; it is checked once more for that."""
+    organization = draft.app.organization
+    with uploads.opened(draft.upload) as file:
+        table = open_table(file, Overrides(**draft.options))
+        checker = RowChecker(
+            table.columns,
+            region=organization.default_region,
+            time_zone=organization.time_zone,
+            now=draft.created_at,
+            adapter=catalogue.find(draft.app.slug),
+            is_errors_file=table.header[-1] == ERRORS_COLUMN,
+        )
+        wrong = (
+            [*cells, " ".join(error.message for error in errors)]
+            for number, cells, fault in table.rows
+            if isinstance(errors := checker.check(number, cells, fault), list)
+        )
+        separator = SEPARATORS.get(table.separator, ",")
+        yield from spreadsheet.lines(chain([[*table.header, ERRORS_COLUMN]], wrong), separator)
+
+
 def _rows(table: Table, reasons: Iterator[tuple[int, str]]) -> Iterator[list[str]]:
     """Go through the file once, taking the rows that `reasons`, in the same order, names."""
     wanted, why = next(reasons, (0, ""))
-    for number, cells, _ in table.rows:
+    for number, cells, _fault in table.rows:
         if number == wanted:
             yield [*cells, why]
             wanted, why = next(reasons, (0, ""))

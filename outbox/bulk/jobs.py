@@ -10,18 +10,24 @@ import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import Left
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
+from billing import rates
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from outbox.bulk import counters
 from outbox.bulk.models import ENDED, LIVE, BulkJob, JobStatus
 from outbox.models import Message
-from sms_providers.models import OrganizationApp, Status
+from sms_providers import charging
+from sms_providers.models import OrganizationApp, Source, Status
 
 
 def find(*, jobs: QuerySet[BulkJob], job_id: str) -> BulkJob:
@@ -29,7 +35,7 @@ def find(*, jobs: QuerySet[BulkJob], job_id: str) -> BulkJob:
     with contextlib.suppress(ValueError):
         if job := jobs.filter(pk=UUID(job_id)).first():
             return job
-    raise Missing("There is no such bulk job.")
+    raise Missing(_("There is no such bulk job."))
 
 
 def current(jobs: QuerySet[BulkJob]) -> BulkJob | None:
@@ -64,10 +70,10 @@ def pace(job: BulkJob, *, now: datetime) -> Pace:
 def pause(job: BulkJob) -> None:
     """Start no more of its messages; those under way end. Raises `Conflict` unless it is running."""
     with transaction.atomic():
-        _locked(job, [JobStatus.RUNNING], "Only a running job can be paused")
-        now = clock.now()
+        _locked(job, [JobStatus.RUNNING], _("Only a running job can be paused; this one is '%(status)s'."))
+        now, said = clock.now(), noop("Paused by hand.")
         BulkJob.objects.filter(pk=job.pk).update(
-            status=JobStatus.PAUSED, paused_at=now, reason="paused", error_message="Paused by hand.", updated_at=now
+            status=JobStatus.PAUSED, paused_at=now, reason="paused", error_message=said, updated_at=now
         )
     _let_marks_pass(job)
 
@@ -75,7 +81,7 @@ def pause(job: BulkJob) -> None:
 def resume(job: BulkJob) -> None:
     """Go on with a paused job; the pause does not count towards its deadline. Raises `Conflict` unless it is paused."""
     with transaction.atomic():
-        current = _locked(job, [JobStatus.PAUSED], "Only a paused job can be resumed")
+        current = _locked(job, [JobStatus.PAUSED], _("Only a paused job can be resumed; this one is '%(status)s'."))
         now = clock.now()
         paused = now - (current.paused_at or now)
         BulkJob.objects.filter(pk=job.pk).update(
@@ -93,8 +99,9 @@ def resume(job: BulkJob) -> None:
 def stop(job: BulkJob) -> None:
     """Start no more of its messages, and cancel those that have not been. Raises `Conflict` once it is over."""
     with transaction.atomic():
-        _locked(job, set(LIVE) - {JobStatus.STOPPING}, "Only a job under way can be stopped")
-        _begin_stopping(BulkJob.objects.filter(pk=job.pk), reason="cancelled", message="Stopped by hand.")
+        told = _("Only a job under way can be stopped; this one is '%(status)s'.")
+        _locked(job, set(LIVE) - {JobStatus.STOPPING}, told)
+        _begin_stopping(BulkJob.objects.filter(pk=job.pk), reason="cancelled", message=noop("Stopped by hand."))
     _let_marks_pass(job)
 
 
@@ -103,8 +110,8 @@ def stop_overdue() -> int:
     now = clock.now()
     stopped = 0
     for jobs, why in (
-        (Q(status=JobStatus.RUNNING, expires_at__lte=now), "It could not be sent before its deadline."),
-        (Q(status=JobStatus.PAUSED, paused_at__lte=now - settings.BULK_MAX_PAUSE), "It was paused for too long."),
+        (Q(status=JobStatus.RUNNING, expires_at__lte=now), noop("It could not be sent before its deadline.")),
+        (Q(status=JobStatus.PAUSED, paused_at__lte=now - settings.BULK_MAX_PAUSE), noop("It was paused for too long.")),
     ):
         with transaction.atomic():
             found = BulkJob.objects.select_for_update(skip_locked=True).filter(jobs)
@@ -132,14 +139,15 @@ def retry_failed(job: BulkJob) -> None:
     is under way, and when it has no failed row that may be sent: all of its file must have been checked once.
     """
     with transaction.atomic():
-        current = _locked(job, ENDED, "The failed rows can be queued again once the job is over")
+        told = _("The failed rows can be queued again once the job is over; this one is '%(status)s'.")
+        current = _locked(job, ENDED, told)
         if not Message.objects.filter(job=job.pk, status=Status.FAILED).exists():
-            said = "No failed row of this job could be sent again."
+            said = _("No failed row of this job could be sent again.")
             if current.failed_count > current.invalid_count and current.run_started_at is not None:
-                said = "Its failed rows are not kept any more: it ended too long ago. Upload them again."
+                said = _("Its failed rows are not kept any more: it ended too long ago. Upload them again.")
             raise Conflict(said, reason="nothing_to_retry")
         if current.run_started_at is None:
-            raise Conflict("Its file was not read to the end; upload it again.", reason="nothing_to_retry")
+            raise Conflict(_("Its file was not read to the end; upload it again."), reason="nothing_to_retry")
         # An uninstalling waits for us and sees the job, or has come first.
         list(OrganizationApp.objects.filter(pk=current.app_id or 0).select_for_update(no_key=True).values_list("pk"))
         refuse_gone(current)
@@ -154,6 +162,18 @@ def retry_failed(job: BulkJob) -> None:
         )
 
 
+def cost_of_failed(job: BulkJob) -> Decimal | None:
+    """Return how many credits its failed messages cost if all of them are sent now; None when they cost none."""
+    app = OrganizationApp.objects.defer("credentials").filter(pk=job.app_id or 0).first()
+    if not charging.is_charged(is_test=job.is_test, source=Source.BULK, app=app):
+        return None
+    failed = Message.objects.filter(job=job.pk, status=Status.FAILED).order_by()
+    # A price is of a prefix of up to eight digits.
+    parts = failed.values_list(Left("recipient", 9)).annotate(Sum("segment_count"))
+    tariff = rates.tariffs({job.organization_id}, today=clock.now().date())[job.organization_id]
+    return sum((tariff.price(prefix) * count for prefix, count in parts), Decimal(0))
+
+
 def lock(job_id: UUID | None) -> BulkJob | None:
     """Return a job as it is, locked in the caller's transaction; None for a message that is of none."""
     if job_id is None:
@@ -162,10 +182,13 @@ def lock(job_id: UUID | None) -> BulkJob | None:
 
 
 def _locked(job: BulkJob, allowed: Collection[str], otherwise: str) -> BulkJob:
-    """Return the job as it is, locked in the caller's transaction. Raises `Conflict` unless its state is `allowed`."""
+    """Return the job as it is, locked in the caller's transaction.
+
+    Raises `Conflict` unless its state is `allowed`; `otherwise` says so, with a gap for the state.
+    """
     current = BulkJob.objects.select_for_update(no_key=True).get(pk=job.pk)
     if current.status not in allowed:
-        raise Conflict(f"{otherwise}; this one is '{current.status}'.", reason="wrong_state")
+        raise Conflict(otherwise % {"status": current.status}, reason="wrong_state")
     return current
 
 
@@ -195,7 +218,5 @@ def release(job_id: UUID, *, now: datetime, rows: int, last_due_at: datetime | N
 def refuse_gone(job: BulkJob) -> None:
     """Look at the app once the job is written: uninstalling waits for it, or has come first and is seen here."""
     if job.app_id is not None and not OrganizationApp.objects.usable().filter(pk=job.app_id).exists():
-        slug = job.provider_slug
-        raise InvalidInput(
-            f"The app '{slug}' has been uninstalled or disabled; nothing was sent.", reason="app_disabled"
-        )
+        text = _("The app '%(slug)s' has been uninstalled or disabled; nothing was sent.")
+        raise InvalidInput(text % {"slug": job.provider_slug}, reason="app_disabled")

@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _lazy
 
 from linkit.models import Organization, TimestampedModel, Token, User
 from sms_providers.models import OrganizationApp
@@ -15,15 +16,15 @@ from sms_providers.models import OrganizationApp
 class JobStatus(models.TextChoices):
     """Where a job is. Four of them are ends; `retry-failed` opens an ended job again."""
 
-    CHECKING = "checking", "Reading the file"  # rows are written; none can be claimed
-    RUNNING = "running", "Sending"
-    PAUSED = "paused", "Paused"  # by a person, or by a refusal that concerns the account
-    STOPPING = "stopping", "Stopping"  # nothing more is started; what has not been is being cancelled
-    RETRYING = "retrying", "Queueing the failed again"  # none can be claimed before all are back
-    COMPLETED = "completed", "Completed"  # every row was sent
-    PARTLY_FAILED = "partly_failed", "Partly failed"  # some were sent, or may have been
-    FAILED = "failed", "Failed"  # none was sent
-    STOPPED = "stopped", "Stopped"
+    CHECKING = "checking", _lazy("Reading the file")  # rows are written; none can be claimed
+    RUNNING = "running", _lazy("Sending")
+    PAUSED = "paused", _lazy("Paused")  # by a person, or by a refusal that concerns the account
+    STOPPING = "stopping", _lazy("Stopping")  # nothing more is started; what has not been is being cancelled
+    RETRYING = "retrying", _lazy("Queueing the failed again")  # none can be claimed before all are back
+    COMPLETED = "completed", _lazy("Completed")  # every row was sent
+    PARTLY_FAILED = "partly_failed", _lazy("Partly failed")  # some were sent, or may have been
+    FAILED = "failed", _lazy("Failed")  # none was sent
+    STOPPED = "stopped", _lazy("Stopped")
 
 
 ENDED = (JobStatus.COMPLETED, JobStatus.PARTLY_FAILED, JobStatus.FAILED, JobStatus.STOPPED)
@@ -33,8 +34,8 @@ NEEDS_WORK = (JobStatus.CHECKING, JobStatus.STOPPING, JobStatus.RETRYING)
 
 
 class Mode(models.TextChoices):
-    VALID_ROWS = "valid_rows", "Send the valid rows"
-    ALL_OR_NOTHING = "all_or_nothing", "Send nothing if a row is wrong"
+    VALID_ROWS = "valid_rows", _lazy("Send the valid rows")
+    ALL_OR_NOTHING = "all_or_nothing", _lazy("Send nothing if a row is wrong")
 
 
 class Upload(models.Model):
@@ -76,7 +77,7 @@ class BulkJob(TimestampedModel):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="bulk_jobs", db_index=False)
-    is_test = models.BooleanField("test", default=False, help_text="Simulated: uploaded with a test key.")
+    is_test = models.BooleanField(_lazy("test"), default=False, help_text="Simulated: uploaded with a test key.")
     app = models.ForeignKey(
         OrganizationApp,
         models.PROTECT,
@@ -136,7 +137,7 @@ class BulkJob(TimestampedModel):
     objects = BulkJobQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "bulk job"
+        verbose_name = _lazy("bulk job")
         ordering = ["-created_at", "-id"]
         constraints = [
             # A client that repeats an upload gets its first job back.
@@ -223,7 +224,7 @@ class BulkDraft(TimestampedModel):
     report = models.JSONField(default=dict, blank=True, help_text="What the check has found, as `bulk-check` answers.")
 
     class Meta:
-        verbose_name = "checked file"
+        verbose_name = _lazy("checked file")
 
     def __str__(self) -> str:
         return self.filename or str(self.pk)

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
+
 from outbox.bulk import charset, columns, delimited
 from outbox.bulk.columns import Columns
 from outbox.bulk.unreadable import UnreadableFile, not_a_table
@@ -13,6 +16,17 @@ __all__ = ["Overrides", "Table", "UnreadableFile", "open_table"]
 
 MAX_HEADER, MAX_CELLS = 500, 1_000  # columns of the first row, cells of any row
 MAX_BLANK = 1_048_576  # rows; as many as a sheet has
+
+# What a job keeps of these, in English.
+READ_AS_CSV = noop(
+    "Read as CSV, %(encoding)s, separated by %(separator)ss; the fields 'encoding' and 'separator' set something else."
+)
+NOT_USED = noop("Columns that are not used: %(columns)s.")
+WIDE_ROW = noop(
+    "Row %(row)s has %(count)s cells, and %(most)s can be read; nothing was sent. Check that the rows end where they"
+    " should."
+)
+BLANK_ROWS = noop("The file has over %(most)s blank rows; nothing was sent. Delete them.")
 
 # A row's number as a spreadsheet shows it, its cells, and what is wrong with the row itself or "".
 Row = tuple[int, list[str], str]
@@ -67,24 +81,25 @@ def open_table(file: BinaryIO, overrides: Overrides = Overrides()) -> Table:
 def _open_csv(file: BinaryIO, head: bytes, *, encoding: str, separator: str, sheet: str) -> Table:
     found = charset.detect(file, forced=encoding)
     if found.name != "utf-16" and _is_binary(head):
-        raise not_a_table("The file is not text")
+        raise not_a_table(noop("The file is not text"))
     detected, is_told, is_certain = delimited.find_separator(file, found)
     records = delimited.records(file, found, separator or detected)
     if is_told:
         next(records)
-    warnings = [
-        f"Read as CSV, {found.name}, separated by {separator or detected}s; the fields 'encoding' and 'separator' "
-        "set something else."
-    ]
+    warnings = [READ_AS_CSV % {"encoding": found.name, "separator": separator or detected}]
     if not found.is_certain and not encoding:
         warnings.append(
-            "The encoding is a guess: look at a message below, and set 'encoding' to windows-1256, latin-1 or utf-8 "
-            "if it is not readable."
+            noop(
+                "The encoding is a guess: look at a message below, and set 'encoding' to windows-1256, latin-1 or utf-8"
+                " if it is not readable."
+            )
         )
     if not is_certain and not separator:
-        warnings.append("The separator is a guess: set 'separator' to comma, semicolon or tab if a message is cut.")
+        warnings.append(
+            noop("The separator is a guess: set 'separator' to comma, semicolon or tab if a message is cut.")
+        )
     if sheet:
-        warnings.append("The field 'sheet' is for workbooks and was not used.")
+        warnings.append(noop("The field 'sheet' is for workbooks and was not used."))
     table = _table(records, warnings)
     table.format, table.encoding, table.separator = "csv", found.name, separator or detected
     return table
@@ -97,7 +112,7 @@ def _open_workbook(file: BinaryIO, overrides: Overrides) -> Table:
     sheet = workbook.open_sheet(file, overrides.sheet)
     warnings = sheet.notes
     if overrides.encoding or overrides.separator:
-        warnings.append("The fields 'encoding' and 'separator' are for CSV files and were not used.")
+        warnings.append(noop("The fields 'encoding' and 'separator' are for CSV files and were not used."))
     table = _table(iter(sheet), warnings)
     table.format, table.sheet = "xlsx", sheet.name
     found = table.columns
@@ -113,21 +128,20 @@ def _table(records: Iterator[Row], warnings: list[str]) -> Table:
         raise _empty()
     number, cells, fault = first
     if fault:
-        raise UnreadableFile(
-            f"Row {number}, which must name the columns, cannot be read; nothing was sent. {fault}", reason="no_header"
-        )
+        text = _("Row %(row)s, which must name the columns, cannot be read; nothing was sent. %(why)s")
+        raise UnreadableFile(text % {"row": number, "why": fault}, reason="no_header")
     header = [cell.strip() for cell in cells]
     while not header[-1]:
         header.pop()
     if len(header) > MAX_HEADER:
-        raise UnreadableFile(
-            f"The first row names {len(header)} columns, and {MAX_HEADER} can be read; nothing was sent. "
-            "Delete the columns that are not used.",
-            reason="too_many_columns",
+        text = _(
+            "The first row names %(count)s columns, and %(most)s can be read; nothing was sent. Delete the columns that"
+            " are not used."
         )
+        raise UnreadableFile(text % {"count": len(header), "most": MAX_HEADER}, reason="too_many_columns")
     found = columns.find(header)
     if found.unknown:
-        warnings.append(f"Columns that are not used: {columns.listed(found.unknown)}.")
+        warnings.append(NOT_USED % {"columns": columns.listed(found.unknown)})
     rows = _settled(records, width=len(header), mobile=found.mobile, unnamed=[i for i, n in enumerate(header) if not n])
     return Table("", "", "", "", header, found, warnings, rows)
 
@@ -141,23 +155,19 @@ def _settled(records: Iterator[Row], *, width: int, mobile: int, unnamed: list[i
             yield record
             continue
         if len(cells) > MAX_CELLS:
-            raise UnreadableFile(
-                f"Row {number} has {len(cells):,} cells, and {MAX_CELLS:,} can be read; nothing was sent. "
-                "Check that the rows end where they should.",
-                reason="too_many_columns",
-            )
+            values = {"row": number, "count": f"{len(cells):,}", "most": f"{MAX_CELLS:,}"}
+            raise UnreadableFile(_(WIDE_ROW) % values, reason="too_many_columns")
         if not fault and not any(cell.strip() for cell in cells):
             blank += 1
             if blank > MAX_BLANK:
-                raise UnreadableFile(
-                    f"The file has over {MAX_BLANK:,} blank rows; nothing was sent. Delete them.",
-                    reason="too_many_rows",
-                )
+                raise UnreadableFile(_(BLANK_ROWS) % {"most": f"{MAX_BLANK:,}"}, reason="too_many_rows")
             continue
         if any(cell.strip() for cell in cells[width:]):
-            fault = fault or "The row has more cells than the header names: a message with a comma must be in quotes."
+            fault = fault or _(
+                "The row has more cells than the header names: a message with a comma must be in quotes."
+            )
         elif any(place < len(cells) and cells[place].strip() for place in unnamed):
-            fault = fault or "The row has a cell in a column without a name: name the column in the first row."
+            fault = fault or _("The row has a cell in a column without a name: name the column in the first row.")
         else:
             cells = cells[:width]
         yield number, cells + [""] * (width - len(cells)), fault
@@ -165,18 +175,18 @@ def _settled(records: Iterator[Row], *, width: int, mobile: int, unnamed: list[i
 
 # The first bytes of what people send in place of a table.
 _SIGNATURES = {
-    b"%PDF": "The file is a PDF",
-    b"\x89PNG": "The file is a PNG image",
-    b"\xff\xd8\xff": "The file is a JPEG image",
-    b"GIF8": "The file is a GIF image",
-    b"\x1f\x8b": "The file is compressed (gzip)",
-    b"BZh": "The file is compressed (bzip2)",
-    b"\xfd7zXZ": "The file is compressed (xz)",
-    b"7z\xbc\xaf": "The file is a 7-Zip archive",
-    b"Rar!": "The file is a RAR archive",
-    b"PK\x05\x06": "The file is an empty zip archive",
-    b"{\\rtf": "The file is a text document (RTF)",
-    b"<": "The file is a web page or XML",
+    b"%PDF": noop("The file is a PDF"),
+    b"\x89PNG": noop("The file is a PNG image"),
+    b"\xff\xd8\xff": noop("The file is a JPEG image"),
+    b"GIF8": noop("The file is a GIF image"),
+    b"\x1f\x8b": noop("The file is compressed (gzip)"),
+    b"BZh": noop("The file is compressed (bzip2)"),
+    b"\xfd7zXZ": noop("The file is compressed (xz)"),
+    b"7z\xbc\xaf": noop("The file is a 7-Zip archive"),
+    b"Rar!": noop("The file is a RAR archive"),
+    b"PK\x05\x06": noop("The file is an empty zip archive"),
+    b"{\\rtf": noop("The file is a text document (RTF)"),
+    b"<": noop("The file is a web page or XML"),
 }
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _CONTROLS = bytes({*range(32), 127} - set(b"\t\n\x0b\x0c\r"))
@@ -187,11 +197,13 @@ def _other_kind(file: BinaryIO, head: bytes) -> UnreadableFile | None:
     if head.startswith(_OLE):
         if _is_encrypted(file, head):
             return UnreadableFile(
-                "The workbook is protected with a password; nothing was sent. Save it without one (File, Info, "
-                "Protect Workbook, Encrypt with Password: empty the box).",
+                _(
+                    "The workbook is protected with a password; nothing was sent. Save it without one (File, Info,"
+                    " Protect Workbook, Encrypt with Password: empty the box)."
+                ),
                 reason="broken_workbook",
             )
-        return not_a_table("The file is a workbook of Excel 97-2003 (.xls) or another old Office document")
+        return not_a_table(noop("The file is a workbook of Excel 97-2003 (.xls) or another old Office document"))
     for signature, kind in _SIGNATURES.items():
         if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(signature):
             return not_a_table(kind)
@@ -216,7 +228,9 @@ def _is_binary(head: bytes) -> bool:
 
 def _empty() -> UnreadableFile:
     return UnreadableFile(
-        "The file is empty; nothing was sent. Put the names mobile and message in the first row, and a message in "
-        "each row below.",
+        _(
+            "The file is empty; nothing was sent. Put the names mobile and message in the first row, and a message in"
+            " each row below."
+        ),
         reason="empty_file",
     )

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from linkit import clock
 from linkit.errors import Conflict, TooLarge
@@ -96,7 +97,7 @@ def create(
 def check_table(file: BinaryIO, overrides: Overrides) -> None:
     """Raise `UnreadableFile` unless this begins like a table that can be sent, with a row in it."""
     if next(open_table(file, overrides).rows, None) is None:
-        raise UnreadableFile("The file has a header and no rows; nothing was sent.", reason="no_rows")
+        raise UnreadableFile(_("The file has a header and no rows; nothing was sent."), reason="no_rows")
 
 
 def max_body_bytes() -> int:
@@ -105,7 +106,8 @@ def max_body_bytes() -> int:
 
 
 def too_large() -> TooLarge:
-    return TooLarge(f"The file is over {settings.BULK_MAX_BYTES:,} bytes; nothing was stored or sent. Split it.")
+    text = _("The file is over %(most)s bytes; nothing was stored or sent. Split it.")
+    return TooLarge(text % {"most": f"{settings.BULK_MAX_BYTES:,}"})
 
 
 def check_size(file: BinaryIO) -> int:

@@ -6,11 +6,14 @@ import unicodedata
 from array import array
 from collections import Counter
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils.translation import gettext_noop as noop
 
+from billing.rates import Tariff
 from linkit import encoding
 from linkit.encoding import Encoding
 from outbox.bulk.reading import Table
@@ -22,6 +25,14 @@ MAX_SHOWN = 1000  # errors in an answer; errors.csv has all
 _SAMPLES = 100  # repairs, duplicates and characters
 RECENT = timedelta(hours=24)
 _BUCKETS = 256
+
+# Kept in English, with its gaps filled; `outbox.console` shows it in the reader's language.
+MENDED = noop("%(rows)s had a number that was mended (%(kinds)s); 'repairs' shows some.")
+REPEATED = noop(
+    "The number and message of an earlier row stand again in %(rows)s, the first is row %(row)s; each is sent."
+)
+SENT_BEFORE = noop("The message of %(rows)s was sent to the same number, or queued for it, within the last 24 hours.")
+MANY_ERRORS = noop("Only the first %(most)s errors are listed here; errors.csv of a job has all.")
 
 
 class Duplicates:
@@ -62,9 +73,11 @@ class Duplicates:
 class Report:
     """Gathers what is worth telling about a file, row by row, in constant memory but for `Duplicates`."""
 
-    def __init__(self, table: Table, *, rate: int | None) -> None:
+    def __init__(self, table: Table, *, rate: int | None, tariff: Tariff | None = None) -> None:
         self.table = table
         self.rate = rate  # the app's, in messages a second
+        self.tariff = tariff  # None: nothing of this file costs credits
+        self._parts_by_price: Counter[Decimal] = Counter()
         self.total = self.valid = self.invalid = 0
         self.errors: list[dict[str, Any]] = []
         self.last_due_at: datetime | None = None
@@ -90,6 +103,8 @@ class Report:
         tally[0] += 1
         tally[1] += row.segment_count
         self._duplicates.add(row)
+        if self.tariff is not None:
+            self._parts_by_price[self.tariff.price(row.recipient)] += row.segment_count
         if row.repairs:
             self._repaired_count += 1
             self._repairs.update(row.repairs)
@@ -128,26 +143,25 @@ class Report:
         """How long sending the valid rows takes at the app's rate; None for an app without one."""
         return None if self.rate is None else -(-self.valid // self.rate)
 
+    @property
+    def credit_cost(self) -> Decimal | None:
+        """What the valid rows cost at today's rates if all of them are sent; None when they cost no credits."""
+        if self.tariff is None:
+            return None
+        return sum((price * parts for price, parts in self._parts_by_price.items()), Decimal(0))
+
     def _warnings(self, repeats: int, samples: list[dict[str, int]]) -> list[str]:
         """Return what an operator should know before sending, in sentences; `repeats` are rows like an earlier one."""
         found = list(self.table.warnings)
         if self._repaired_count:
             kinds = ", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in self._repairs.most_common())
-            found.append(
-                f"{rows_in_words(self._repaired_count)} had a number that was mended ({kinds}); 'repairs' shows some."
-            )
+            found.append(MENDED % {"rows": rows_in_words(self._repaired_count), "kinds": kinds})
         if repeats:
-            found.append(
-                f"The number and message of an earlier row stand again in {rows_in_words(repeats)}, the first is row"
-                f" {samples[0]['row']}; each is sent."
-            )
+            found.append(REPEATED % {"rows": rows_in_words(repeats), "row": samples[0]["row"]})
         if self._recent_count:
-            found.append(
-                f"The message of {rows_in_words(self._recent_count)} was sent to the same number, or queued for it,"
-                " within the last 24 hours."
-            )
+            found.append(SENT_BEFORE % {"rows": rows_in_words(self._recent_count)})
         if len(self.errors) >= MAX_SHOWN:
-            found.append(f"Only the first {MAX_SHOWN:,} errors are listed here; errors.csv of a job has all.")
+            found.append(MANY_ERRORS % {"most": f"{MAX_SHOWN:,}"})
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -180,6 +194,7 @@ class Report:
                 }
                 for character, seen in sorted(self._odd.items(), key=lambda each: -each[1]["rows"])
             ],
+            "credit_cost": None if self.credit_cost is None else float(self.credit_cost),
             "scheduled": self._scheduled,
             "max_per_second": self.rate,
             "estimated_seconds": self.estimated_seconds,

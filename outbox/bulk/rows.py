@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import phonenumbers
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from linkit import phone
 from linkit.encoding import Encoding
@@ -28,6 +30,8 @@ _FLOAT = re.compile(r"\s*(\+?\d+)\.0+\s*")
 ERRORS_COLUMN = "reason"  # the last one of errors.csv
 _LONGEST_TYPED, _LONGEST_VALUE = 64, 200  # characters, as long as their columns: a cell may have thousands
 _CACHED = 512  # texts, moments and sender IDs: files repeat them
+LONG_SENDER = noop("A sender ID has at most %(most)s characters.")
+OTHER_SENDER = noop("The app takes another kind of sender ID: %(help)s")
 
 
 class ValidRow(NamedTuple):
@@ -117,7 +121,7 @@ class RowChecker:
         try:
             measured = self._measure(text)
             if "\x00" in text:
-                raise sms_text.InvalidText("The message holds a NUL character.")
+                raise sms_text.InvalidText(_("The message holds a NUL character."))
         except sms_text.InvalidText as refusal:
             wrong("message", text, refusal.message, reason=refusal.reason)
         if sender and (message := self._check_sender(sender)):
@@ -175,9 +179,9 @@ class RowChecker:
 
     def _sender_problem(self, sender: str) -> str:
         if len(sender) > MAX_SENDER:
-            return f"A sender ID has at most {MAX_SENDER} characters."
+            return _(LONG_SENDER) % {"most": MAX_SENDER}
         if not sender.isprintable():
-            return "The sender ID holds a line break or another hidden character."
+            return _("The sender ID holds a line break or another hidden character.")
         if self._sender_pattern and not self._sender_pattern.fullmatch(sender):
-            return f"The app takes another kind of sender ID: {self._sender_help}"
+            return _(OTHER_SENDER) % {"help": _(self._sender_help)}
         return ""

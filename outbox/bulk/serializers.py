@@ -97,6 +97,9 @@ class ReportSerializer(serializers.Serializer[Any]):
     ucs2_characters = serializers.ListField(
         child=serializers.DictField(), help_text="The first character of a message that forces UCS-2: rows, first row."
     )
+    credit_cost = serializers.FloatField(
+        allow_null=True, help_text="Of all valid rows at the rates of the day; null when they cost no credits."
+    )
     scheduled = serializers.IntegerField(help_text="Rows with a time ahead.")
     max_per_second = serializers.IntegerField(allow_null=True, help_text="The app's rate.")
     estimated_seconds = serializers.IntegerField(allow_null=True, help_text="At that rate; null for an app without.")
@@ -173,6 +176,7 @@ REPORT_EXAMPLE = {
     "sms_parts": 98,
     "encodings": {"GSM-7": {"rows": 98, "sms_parts": 98}},
     "ucs2_characters": [],
+    "credit_cost": None,
     "scheduled": 0,
     "max_per_second": 10,
     "estimated_seconds": 10,

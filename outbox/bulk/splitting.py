@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
+from django.utils.translation import gettext_noop as noop
 
 from linkit import clock
 from linkit.errors import Missing
@@ -24,6 +25,8 @@ from outbox.bulk.report import Report
 from outbox.bulk.writing import RowWriter, write_errors
 from outbox.models import Message
 from sms_providers.models import Status
+
+ROWS_WRONG = noop("%(wrong)s of %(total)s rows are wrong, so none was sent.")
 
 
 def split(job: BulkJob, stop: threading.Event) -> None:
@@ -87,11 +90,11 @@ def conclude(job: BulkJob, found: dict[str, Any], *, last_due_at: datetime | Non
     if job.invalid_count and job.mode == Mode.ALL_OR_NOTHING:
         wrong, total = job.invalid_count, job.total_count
         _discard(job)
-        message = f"{wrong:,} of {total:,} rows are wrong, so none was sent."
+        message = ROWS_WRONG % {"wrong": f"{wrong:,}", "total": f"{total:,}"}
         _fail(job, reason="rows_invalid", message=message, report=found, total_count=total, failed_count=total)
         return
     if job.invalid_count == job.total_count:
-        _fail(job, reason="no_valid_rows", message="No row could be sent.", report=found)
+        _fail(job, reason="no_valid_rows", message=noop("No row could be sent."), report=found)
         return
     with transaction.atomic():
         leases.keep(job, report=found)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from django.conf import settings
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from linkit import clock
 from linkit.errors import Missing
@@ -45,7 +46,8 @@ def opened(upload: Upload | None) -> Iterator[BinaryIO]:
             number += 1
         # Somebody may be deleting it: a part of a file can look like a whole one.
         if upload is None or file.tell() != upload.size:
-            raise Missing("The file has been deleted, and its rows with it; nothing was sent.", reason="file_deleted")
+            text = _("The file has been deleted, and its rows with it; nothing was sent.")
+            raise Missing(text, reason="file_deleted")
         file.seek(0)
         yield file
 

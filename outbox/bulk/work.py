@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
+from django.utils.translation import gettext_noop as noop
 
 from linkit import faults
 from outbox import signals
@@ -45,7 +46,7 @@ def do_next(stop: threading.Event) -> bool:
 def _step(job: BulkJob, stop: threading.Event) -> None:
     match job.status:
         case JobStatus.CHECKING if job.work_tries > leases.TRIES:
-            splitting.refuse(job, reason="internal_error", message="Its rows could not be read: a fault of ours.")
+            splitting.refuse(job, reason="internal_error", message=noop("Its rows could not be read: a fault of ours."))
         case JobStatus.CHECKING:
             if job.program_id:
                 signals.rows_wanted.send(BulkJob, job=job, stop=stop)

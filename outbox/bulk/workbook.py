@@ -21,6 +21,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 from defusedxml import ElementTree as defused
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
 from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
 from openpyxl.worksheet._reader import WorkSheetParser
@@ -40,6 +42,34 @@ MAX_ROW, MAX_COLUMN = 1_048_576, 1_000  # Excel's last row; the widest row that 
 
 Row = tuple[int, list[str], str]
 
+# What a job keeps of these, in English.
+READ_AS_WORKBOOK = noop("Read as an Excel workbook, sheet “%(sheet)s”.")
+OTHER_SHEETS = noop(
+    "The workbook has %(count)s sheets; only “%(sheet)s” was read; name another with the field 'sheet': %(names)s."
+)
+HIDDEN = noop("%(count)s rows that are hidden in the sheet were read like all others.")
+ERROR_VALUE = noop("The row has the error value %(value)s: correct the formula or empty the cell.")
+FAR_CELL = noop(
+    "Row %(row)s has a cell in column %(column)s, and %(most)s can be read; nothing was sent. Delete the columns that"
+    " are not used."
+)
+LONG_TEXT = noop("A cell of the workbook has over %(most)s characters; nothing was sent. Shorten it.")
+LARGE_ROW = noop(
+    "A row, or a cell, of the workbook takes over %(most)s MB; nothing was sent. Shorten it, or copy what is needed"
+    " into a new workbook."
+)
+MANY_CELLS = noop("The workbook has over %(most)s cells; nothing was sent. Copy what is needed into a new one.")
+MANY_TEXTS = noop("The workbook has over %(most)s texts; nothing was sent. Copy what is needed into a new one.")
+MANY_STYLES = noop("The workbook has over %(most)s styles; nothing was sent. Copy what is needed into a new one.")
+DAMAGED = noop(
+    "The workbook is damaged: it cannot be read at its start. Nothing was sent. Open it in Excel, save it again as"
+    " “Excel Workbook (.xlsx)”, or copy what is needed into a new workbook."
+)
+DAMAGED_AFTER = noop(
+    "The workbook is damaged: it cannot be read after row %(row)s. Nothing was sent. Open it in Excel, save it again as"
+    " “Excel Workbook (.xlsx)”, or copy what is needed into a new workbook."
+)
+
 _NS = f"{{{SHEET_MAIN_NS}}}"
 _ROW, _CELL, _FORMULA, _VALUE, _INLINE = f"{_NS}row", f"{_NS}c", f"{_NS}f", f"{_NS}v", f"{_NS}is"
 _T, _RUN = f"{_NS}t", f"{_NS}r"
@@ -49,11 +79,11 @@ _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")  # how a workbook writes what XML c
 
 # Parts by which other zip files are known.
 _OTHER_KINDS = {
-    "mimetype": "The file is an OpenDocument file (.ods or .odt)",
-    "word/document.xml": "The file is a Word document",
-    "ppt/presentation.xml": "The file is a PowerPoint presentation",
-    "xl/workbook.bin": "The file is a binary workbook (.xlsb)",
-    "Index/Document.iwa": "The file is a Numbers or Pages document",
+    "mimetype": noop("The file is an OpenDocument file (.ods or .odt)"),
+    "word/document.xml": noop("The file is a Word document"),
+    "ppt/presentation.xml": noop("The file is a PowerPoint presentation"),
+    "xl/workbook.bin": noop("The file is a binary workbook (.xlsb)"),
+    "Index/Document.iwa": noop("The file is a Numbers or Pages document"),
 }
 
 # Damage shows wherever a part is read: in the zip, its compression, the XML, or a value that is none. defusedxml's
@@ -78,7 +108,7 @@ class OpenSheet:
 
     def __iter__(self) -> Iterator[Row]:
         number = hidden = cells = 0
-        with TemporaryFile() as store, _damage_explained(lambda: f"after row {number}" if number else "at its start"):
+        with TemporaryFile() as store, _damage_explained(lambda: number):
             cells_of = _Cells(_Texts(self._book, store), self._book)
             for element in _elements(self._book.archive, self._sheet.part, f"{_NS}sheetData", _ROW):
                 last, number = number, int(element.get("r", number + 1))
@@ -88,13 +118,13 @@ class OpenSheet:
                 hidden += element.get("hidden") in ("1", "true")
                 cells += len(element)
                 if cells > MAX_CELLS_A_ROW * settings.BULK_MAX_ROWS:
-                    raise _too_much(f"over {MAX_CELLS_A_ROW * settings.BULK_MAX_ROWS:,} cells")
+                    raise _too_much(MANY_CELLS, MAX_CELLS_A_ROW * settings.BULK_MAX_ROWS)
                 if any(len(cell) for cell in element):  # else each has at most a style
                     yield number, *self._read(number, cells_of.row(number, element))
                 else:
                     yield number, [], ""
         if hidden:  # by hand, or by a filter, and whoever filtered a list may think that the rest is out
-            self.notes.append(f"{hidden:,} rows that are hidden in the sheet were read like all others.")
+            self.notes.append(HIDDEN % {"count": f"{hidden:,}"})
 
     def _read(self, number: int, values: Iterator[tuple[int, str, str]]) -> tuple[list[str], str]:
         cells: list[str] = []
@@ -103,11 +133,8 @@ class OpenSheet:
             if not text and not problem:
                 continue
             if place >= MAX_COLUMN:
-                raise UnreadableFile(
-                    f"Row {number} has a cell in column {place + 1:,}, and {MAX_COLUMN:,} can be read; nothing was "
-                    "sent. Delete the columns that are not used.",
-                    reason="too_many_columns",
-                )
+                gaps = {"row": number, "column": f"{place + 1:,}", "most": f"{MAX_COLUMN:,}"}
+                raise UnreadableFile(_(FAR_CELL) % gaps, reason="too_many_columns")
             if place >= len(cells):
                 cells += [""] * (place + 1 - len(cells))
             cells[place] = text
@@ -118,17 +145,15 @@ class OpenSheet:
 
 def open_sheet(file: BinaryIO, name: str = "") -> OpenSheet:
     """Return a sheet of the workbook: the first visible one unless named. Raises `UnreadableFile`."""
-    with _damage_explained(lambda: "at its start"):
+    with _damage_explained(lambda: 0):
         book = _Workbook(_archive(file))
     sheet = _choose(book.sheets, name)
-    notes = [f"Read as an Excel workbook, sheet “{sheet.name}”."]
+    notes = [READ_AS_WORKBOOK % {"sheet": sheet.name}]
     if len(book.sheets) > 1 and not name:
-        notes.append(
-            f"The workbook has {len(book.sheets)} sheets; only “{sheet.name}” was read; name another with the field "
-            f"'sheet': {_names(book.sheets)}."
-        )
+        values = {"count": len(book.sheets), "sheet": sheet.name, "names": _names(book.sheets)}
+        notes.append(OTHER_SHEETS % values)
     if book.has_macros:
-        notes.append("The workbook has macros, which were not run.")
+        notes.append(noop("The workbook has macros, which were not run."))
     return OpenSheet(book, sheet, notes)
 
 
@@ -148,15 +173,15 @@ class _Workbook:
             if part in names:
                 raise not_a_table(kind)
         if "_rels/.rels" not in names:
-            raise not_a_table("The file is a zip archive")
+            raise not_a_table(noop("The file is a zip archive"))
         main = next((part for kind, part in _related(archive, "").values() if kind == "officeDocument"), "")
         root = _small(archive, main)
         if root.tag != f"{_NS}workbook":
-            raise UnreadableFile(
-                "The workbook is in a form that is not read here, such as strict Open XML; nothing was sent. Save it "
-                "as “Excel Workbook (.xlsx)”.",
-                reason="broken_workbook",
+            text = _(
+                "The workbook is in a form that is not read here, such as strict Open XML; nothing was sent. Save it as"
+                " “Excel Workbook (.xlsx)”."
             )
+            raise UnreadableFile(text, reason="broken_workbook")
         related = _related(archive, main)
         self.sheets = []
         for sheet in root.iter(f"{_NS}sheet"):
@@ -207,7 +232,7 @@ class _Texts:
             for element in islice(self._next, _TEXTS_AHEAD):
                 self._ends.append(self._ends[-1] + self._store.write(_text(element).encode()))
             if len(self._ends) > MAX_TEXTS:
-                raise _too_much(f"over {MAX_TEXTS:,} texts")
+                raise _too_much(MANY_TEXTS, MAX_TEXTS)
             if len(self._ends) == before:
                 raise IndexError(number)
         self._store.seek(self._ends[number])
@@ -236,9 +261,11 @@ class _Cells(WorkSheetParser):
     def _shown(self, element: Element, cell: dict[str, Any]) -> tuple[str, str]:
         value = cell["value"]
         if element.find(_FORMULA) is not None and (self._is_uncalculated or not _is_stored(element)):
-            return "", "The row has a formula without a stored value: open the workbook in Excel and paste values only."
+            return "", _(
+                "The row has a formula without a stored value: open the workbook in Excel and paste values only."
+            )
         if cell["data_type"] == "e":
-            return str(value or ""), f"The row has the error value {value}: correct the formula or empty the cell."
+            return str(value or ""), _(ERROR_VALUE) % {"value": value}
         if element.get("t") == "inlineStr" and (inline := element.find(_INLINE)) is not None:
             return _unescaped(_text(inline)), ""
         if isinstance(value, str):
@@ -249,7 +276,7 @@ class _Cells(WorkSheetParser):
             try:
                 value = from_excel(value, self._epoch, timedelta=cell["style_id"] in self._durations)
             except (OverflowError, ValueError):
-                return _plain(value), "The row has a date outside the calendar: write it again."
+                return _plain(value), _("The row has a date outside the calendar: write it again.")
         return _plain(value), ""
 
 
@@ -286,24 +313,19 @@ def _text(element: Element) -> str:
 
 def _of_a_cell(text: str) -> str:
     if len(text) > MAX_TEXT:
-        raise UnreadableFile(
-            f"A cell of the workbook has over {MAX_TEXT:,} characters; nothing was sent. Shorten it.",
-            reason="cell_too_large",
-        )
+        raise UnreadableFile(_(LONG_TEXT) % {"most": f"{MAX_TEXT:,}"}, reason="cell_too_large")
     return text
 
 
 def _few(styles: Iterator[Element]) -> Iterator[Element]:
     for number, style in enumerate(styles):
         if number >= MAX_STYLES:
-            raise _too_much(f"over {MAX_STYLES:,} styles")
+            raise _too_much(MANY_STYLES, MAX_STYLES)
         yield style
 
 
-def _too_much(what: str) -> UnreadableFile:
-    return UnreadableFile(
-        f"The workbook has {what}; nothing was sent. Copy what is needed into a new one.", reason="broken_workbook"
-    )
+def _too_much(text: str, most: int) -> UnreadableFile:
+    return UnreadableFile(_(text) % {"most": f"{most:,}"}, reason="broken_workbook")
 
 
 def _unescaped(text: str) -> str:
@@ -362,11 +384,7 @@ class _Guarded:
         data = self.stream.read(max(size, _PIECE))
         self.pending += len(data)
         if self.pending > MAX_PENDING:
-            raise UnreadableFile(
-                f"A row, or a cell, of the workbook takes over {MAX_PENDING // 1024**2} MB; nothing was sent. Shorten "
-                "it, or copy what is needed into a new workbook.",
-                reason="cell_too_large",
-            )
+            raise UnreadableFile(_(LARGE_ROW) % {"most": MAX_PENDING // 1024**2}, reason="cell_too_large")
         return data
 
 
@@ -388,11 +406,8 @@ def _archive(file: BinaryIO) -> ZipFile:
     parts = archive.infolist()
     limit = MAX_UNPACKED * settings.BULK_MAX_BYTES
     if sum(part.file_size for part in parts) > limit:
-        raise UnreadableFile(
-            f"The workbook unpacks to over {limit // 10**6:,} MB; nothing was sent. Split it, or save it as "
-            "“CSV UTF-8”.",
-            reason="broken_workbook",
-        )
+        text = _("The workbook unpacks to over %(most)s MB; nothing was sent. Split it, or save it as “CSV UTF-8”.")
+        raise UnreadableFile(text % {"most": f"{limit // 10**6:,}"}, reason="broken_workbook")
     if any(part.compress_type not in (ZIP_STORED, ZIP_DEFLATED) for part in parts):
         raise BadZipFile("compressed in a way that workbooks are not")
     return archive
@@ -418,30 +433,28 @@ def _related(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
 
 
 @contextmanager
-def _damage_explained(where: Callable[[], str]) -> Iterator[None]:
+def _damage_explained(last_row: Callable[[], int]) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise UnreadableFile(
-            f"The workbook is damaged: it cannot be read {where()}. Nothing was sent. Open it in Excel, save it again "
-            "as “Excel Workbook (.xlsx)”, or copy what is needed into a new workbook.",
-            reason="broken_workbook",
-        ) from error
+        row = last_row()
+        text = _(DAMAGED_AFTER) % {"row": row} if row else _(DAMAGED)
+        raise UnreadableFile(text, reason="broken_workbook") from error
 
 
 def _choose(sheets: list[_Sheet], name: str) -> _Sheet:
     if not sheets:
-        raise UnreadableFile("The workbook has no sheet with cells; nothing was sent.", reason="broken_workbook")
+        raise UnreadableFile(_("The workbook has no sheet with cells; nothing was sent."), reason="broken_workbook")
     if not name:
         return next((sheet for sheet in sheets if sheet.is_visible), sheets[0])
     for sheet in sheets:
         if sheet.name.strip().casefold() == name.strip().casefold():
             return sheet
-    raise UnreadableFile(
-        f"sheet: the workbook has no sheet “{name[:40]}”; nothing was sent. Write one of {_names(sheets)}, or leave "
-        "the field out for the first.",
-        reason="invalid_option",
+    text = _(
+        "sheet: the workbook has no sheet “%(name)s”; nothing was sent. Write one of %(names)s, or leave the field out"
+        " for the first."
     )
+    raise UnreadableFile(text % {"name": name[:40], "names": _names(sheets)}, reason="invalid_option")
 
 
 def _names(sheets: list[_Sheet]) -> str:

@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils.translation import get_language
 
+from linkit import audit
+from linkit.markup import in_figures
 from linkit.models import Organization
 from outbox.bulk import drafts, jobs, receiving, work
 from outbox.bulk.models import BulkDraft, BulkJob, JobStatus, Mode, UploadChunk
@@ -107,8 +111,7 @@ def test_a_file_is_checked_and_sent_only_when_confirmed(console: Any, sandbox: O
     assert (job.token, job.idempotency_key) == (None, f"console:{check.split('/')[-2]}")
     assert not BulkDraft.objects.exists()
     assert not BulkDraft.objects.exists()
-    entry = LogEntry.objects.get()
-    assert entry.change_message == "Sent a file of 3 rows by hand through Sandbox."
+    assert audit.in_words(LogEntry.objects.get()) == "Sent a file by hand through Sandbox. Rows: 3."
     send_all()
     job.refresh_from_db()
     assert (job.sent_count, job.failed_count, job.status) == (3, 1, "partly_failed")
@@ -140,7 +143,7 @@ def test_what_the_check_has_found_is_shown(console: Any, sandbox: OrganizationAp
     browser = console("operator")
     page = browser.get(upload(browser, sandbox, csv(*rows))).text
     for shown in (
-        "Send 4 messages", "Mended numbers", '<bdi dir="ltr">501234567</bdi>', "lost_zero", "+966501234567",
+        "Send 4 messages", "Mended numbers", '<bdi dir="ltr">501234567</bdi>', "lost zero", "+966501234567",
         "like an earlier row of this file", "within the last <bdi", "Right single quotation mark", "U+2019",
         "2 s</bdi>, at the app's rate of", "&lt;b&gt;05&lt;/b&gt;", "=&quot;12&quot;", "The message is empty",
     ):  # fmt: skip
@@ -213,6 +216,59 @@ def test_how_the_file_is_read_can_be_said(console: Any, sandbox: OrganizationApp
     assert BulkJob.objects.get().options == {"encoding": "latin-1", "separator": "semicolon"}
     read_files()
     assert Message.objects.get().text == "Déjà vu"
+
+
+def test_the_wrong_rows_are_downloaded_before_anything_is_sent(console: Any, sandbox: OrganizationApp):
+    browser = console("operator")
+    rows = [*good(), ("12", "Hello"), ("=1+1", ""), *good(1)]
+    check = upload(browser, sandbox, csv(*rows))
+    url = reverse("admin:send_file_errors", args=[BulkDraft.objects.get().pk])
+    assert f'href="{url}"' in browser.get(check).text
+    answer = browser.get(url)
+    assert answer["Content-Type"].startswith("text/csv")
+    lines = list(csv_reader(b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()))
+    assert lines[0] == ["mobile", "message", "reason"]
+    assert [line[:2] for line in lines[1:]] == [["12", "Hello"], ["'=1+1", ""]]
+    assert lines[1][2] == "The number is too short."
+    assert "The message is empty." in lines[2][2]
+    assert not BulkJob.objects.exists()
+    # It can be corrected and uploaded as it is.
+    corrected = b"".join(browser.get(url).streaming_content).replace(b'"12"', b'"0501234567"')
+    assert "Send 1 message" in browser.get(upload(browser, sandbox, corrected)).text
+
+
+@pytest.mark.parametrize("who", ["viewer", "operator", "superuser", "stranger"])
+def test_the_wrong_rows_of_a_checked_file_are_its_persons_alone(console: Any, sandbox: OrganizationApp, who: str):
+    upload(console("operator"), sandbox, csv(*good(), ("12", "Hello")))
+    url = reverse("admin:send_file_errors", args=[BulkDraft.objects.get().pk])
+    answer = console(who).get(url)
+    assert answer.status_code == (403 if who == "viewer" else 302)
+    assert "Hello" not in answer.text
+
+
+def test_a_report_is_kept_in_english_whoever_has_uploaded_the_file(
+    console: Any, sandbox: OrganizationApp, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("linkit.phone._", lambda text: f"{get_language()}: {text}")
+    browser = console("operator")
+    browser.cookies["linkit_language"] = "ar"
+    upload(browser, sandbox, csv(*good(), ("12", "Hello")))
+    report = BulkDraft.objects.get().report
+    assert [error["message"] for error in report["errors"]] == ["en: The number is too short."]
+    assert report["warnings"][0].startswith("Read as CSV, utf-8, separated by commas")
+
+
+def test_a_file_is_dropped_or_chosen_and_its_size_is_known_before(
+    console: Any, sandbox: OrganizationApp, settings: Any
+):
+    settings.BULK_MAX_BYTES = 3_000_000
+    page = console("operator").get(reverse(UPLOAD))
+    assert "linkit/bulk.js" in page.text
+    assert 'data-max-bytes="3000000"' in page.text
+    assert 'data-too-large="The file is over 3 MB. Split it."' in page.text
+    zone = page.text.split("data-drop ")[1].split("</div>")[0]
+    assert '<input type="file"' in zone  # which works by itself, also from a keyboard
+    assert 'role="status"' in zone
 
 
 def test_all_or_nothing_with_a_wrong_row_has_no_button(console: Any, sandbox: OrganizationApp):
@@ -434,7 +490,7 @@ def test_an_end_has_its_words_and_buttons(console: Any, job: Make, rows: list[st
     assert words in page
     assert [name for name in ACTS if page_of(made, name) in page] == acts
     assert "data-follow" not in page
-    assert ("do not send them again" in page) == ("silent" in rows)
+    assert ("again before you know" in page) == ("silent" in rows)
     assert (page_of(made, "errors") in page) == bool({"refused", "wrong"} & set(rows))
 
 
@@ -479,6 +535,24 @@ def test_the_page_shows_the_figures_of_the_api(console: Any, job: Make, api: Any
     assert (figures["sent"], figures["failed"], figures["unknown"], figures["total"]) == (3, 2, 1, 6)
 
 
+def test_the_bar_and_the_pace_are_there_for_everybody(console: Any, job: Make, monkeypatch: pytest.MonkeyPatch):
+    made = job([*good(3), ("12", "x")])
+    read_files()
+    browser = console("viewer")
+    page = browser.get(page_of(made)).text
+    assert "linkit/bulk.js" in page
+    bar = page.split('role="progressbar"')[1].split(">")[0]
+    assert 'aria-valuenow="25"' in bar
+    assert 'aria-valuemin="0" aria-valuemax="100"' in bar
+    assert '<span data-when="measured" hidden>' in page
+    monkeypatch.setattr(jobs, "pace", lambda *_, **__: jobs.Pace(12.5, 90))
+    page = browser.get(page_of(made)).text
+    assert '<span data-when="unmeasured" hidden>' in page
+    assert 'data-progress="rate_per_second">12.50<' in page
+    assert 'data-progress="eta_seconds">2 min<' in page
+    assert 'data-announce-left="{percent} percent done, {left} to go"' in page
+
+
 def test_a_job_is_paused_resumed_and_stopped(console: Any, job: Make):
     made = job()
     read_files()
@@ -497,9 +571,49 @@ def test_a_job_is_paused_resumed_and_stopped(console: Any, job: Make):
     send_all()
     made.refresh_from_db()
     assert (made.status, made.sent_count) == ("completed", 2)
-    notes = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+    notes = [audit.in_words(entry) for entry in LogEntry.objects.order_by("pk")]
     assert notes == ["Paused.", "Resumed.", "Stopped.", "Queued the failed again."]
     assert "Resumed." in browser.get(page_of(made, "history")).text
+
+
+def test_a_stop_asks_first_and_says_what_comes_of_it(console: Any, job: Make):
+    made = job([*good(3), ("12", "x")])
+    read_files()
+    browser = console("operator")
+    asked = browser.get(page_of(made, "stop"))
+    assert asked.status_code == 200
+    assert "Stop this bulk job?" in asked.text
+    assert "3 messages that wait are cancelled." in asked.text
+    assert "<script>" not in asked.text
+    made.refresh_from_db()
+    assert made.status == JobStatus.RUNNING, "asking changes nothing"
+    assert not LogEntry.objects.exists()
+    assert console("viewer").get(page_of(made, "stop")).status_code == 403
+    for name in ("pause", "resume", "retry"):  # done by their button, or not possible now
+        assert browser.get(page_of(made, name))["Location"] == page_of(made)
+
+
+@pytest.mark.parametrize("is_metered", [False, True])
+def test_sending_the_failed_again_asks_first_with_count_and_cost(
+    console: Any, job: Make, sandbox: OrganizationApp, is_metered: bool
+):
+    factories.top_up(sandbox.organization, "10")
+    OrganizationApp.objects.update(is_metered=is_metered)
+    made = job([*good(), (REFUSED, "Hello"), ("+966555555504", "x" * 200), ("12", "Hello")])
+    send_all()
+    made.refresh_from_db()
+    count = made.failed_count - made.invalid_count
+    browser = console("operator")
+    asked = browser.get(page_of(made, "retry")).text
+    assert f"{count} message" in asked
+    assert "1 wrong row stays out" in asked
+    parts = sum(Message.objects.filter(status="failed").values_list("segment_count", flat=True))
+    assert ("That costs no credits." in asked) is not is_metered
+    assert (f"That costs {in_figures(parts * settings.SMS_CREDIT_RATE)} credits" in asked) is is_metered
+    assert Message.objects.filter(status="failed").count() == count, "asking changes nothing"
+    browser.post(page_of(made, "retry"))
+    made.refresh_from_db()
+    assert made.status == JobStatus.RETRYING
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -707,5 +821,5 @@ def test_the_navigation_shows_the_upload_to_whoever_may_send(console: Any, sandb
     viewer, operator = (console(who).get(reverse("admin:index")).text for who in ("viewer", "operator"))
     assert "Send a file" not in viewer
     assert "Bulk jobs" in viewer
-    order = [operator.index(f">{name}</a>") for name in ("Send one", "Send a file", "SMS log", "Bulk jobs", "Outbox")]
+    order = [operator.index(f">{name}</a>") for name in ("Send one", "Send a file", "Outbox", "SMS log", "Bulk jobs")]
     assert order == sorted(order)

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import CreditAccount, CreditTransaction, Kind
-from linkit import clock
+from linkit import audit, clock
 from linkit.models import Membership, Organization, Role, User
 from outbox import services, settling, tasks
 from outbox.admin.messages import ACTS
@@ -81,7 +81,7 @@ def confirm(browser: Client, name: str, ids: str) -> Any:
 
 
 def notes() -> list[tuple[str | None, str]]:
-    return list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message"))
+    return [(entry.object_id, audit.in_words(entry)) for entry in LogEntry.objects.order_by("pk")]
 
 
 # --- one message ------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_many_are_asked_about_and_done(console: Any, made: Make, name: str):
     ids = asked.context["ids"]
     assert set(ids.split(",")) == {message.pk for message in fitting}
     answer = confirm(browser, name, ids)
-    assert f"3 messages {ACTS[name].done}." in answer.text
+    assert ACTS[name].done(3) % {"count": 3} in answer.text
     assert all(now(message) != STATUS[name] for message in fitting)
     assert now(other) == Status.SENT
     assert sorted(str(pk) for pk, _ in notes()) == sorted(message.pk for message in fitting)
