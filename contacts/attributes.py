@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator, validate_email
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from contacts.models import AttributeType, CustomAttribute
 from contacts.turns import take_turn
@@ -78,10 +79,13 @@ def create(*, organization: Organization, display_name: str, type: str, descript
         with transaction.atomic():
             take_turn(organization)
             if len(live(organization)) >= MAX_ATTRIBUTES:
-                raise TooManyAttributes(f"There are {MAX_ATTRIBUTES} custom attributes already; delete one first.")
+                raise TooManyAttributes(
+                    _("There are %(count)s custom attributes already; delete one first.") % {"count": MAX_ATTRIBUTES}
+                )
             attribute.save(force_insert=True)
     except IntegrityError:
-        raise AttributeExists(f"There is a custom attribute '{name}' already.") from None
+        said = _("There is a custom attribute '%(name)s' already.") % {"name": name}
+        raise AttributeExists(said) from None
     attribute.refresh_from_db(fields=["created_at"])
     return attribute
 
@@ -104,7 +108,7 @@ def _still_live(attribute: CustomAttribute, **changes: Any) -> None:
 
 
 def _missing() -> Missing:
-    return Missing("There is no such custom attribute.")
+    return Missing(_("There is no such custom attribute."))
 
 
 def slug(display_name: str) -> str:
@@ -117,9 +121,11 @@ def slug(display_name: str) -> str:
     found = re.sub("[^a-z0-9]+", "_", plain).strip("_")
     has_letters = any(character.isalpha() for character in plain)
     if not found or (has_letters and not re.search("[a-z]", found)):
-        problem = "Write the display name in Latin letters, such as Customer Age: templates call the attribute by it."
+        problem = _(
+            "Write the display name in Latin letters, such as Customer Age: templates call the attribute by it."
+        )
     elif len(found) > _LONGEST_NAME:
-        problem = "The display name is too long."
+        problem = _("The display name is too long.")
     else:
         return found
     raise InvalidInput(problem, fields={"displayName": [problem]})
@@ -144,35 +150,35 @@ def from_text(attribute: CustomAttribute, text: str, *, region: str) -> Value:
             return clean(attribute, _number_in(typed), region=region)
         case AttributeType.BOOLEAN:
             if typed.casefold() not in _TRUTH:
-                raise InvalidValue("This must be yes or no.")
+                raise InvalidValue(_("This must be yes or no."))
             return _TRUTH[typed.casefold()]
         case AttributeType.DATE:
             return clean(attribute, _ascii_digits(typed), region=region)
     if not typed:
-        raise InvalidValue("This is empty.")
+        raise InvalidValue(_("This is empty."))
     return clean(attribute, typed, region=region)
 
 
 def _text(value: object, region: str) -> str:
     text = _string(value)
     if len(text) > MAX_TEXT:
-        raise InvalidValue(f"This has more than {MAX_TEXT:,} characters.")
+        raise InvalidValue(_("This has more than %(count)s characters.") % {"count": f"{MAX_TEXT:,}"})
     return text
 
 
 def _number(value: object, region: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidValue("This must be a number.")
+        raise InvalidValue(_("This must be a number."))
     if not abs(value) < MAX_NUMBER:  # also infinity, and what is no number at all
         raise InvalidValue(
-            "This number is too large: at most 15 digits. Keep longer ones, which count nothing, as text."
+            _("This number is too large: at most 15 digits. Keep longer ones, which count nothing, as text.")
         )
     return value
 
 
 def _boolean(value: object, region: str) -> bool:
     if not isinstance(value, bool):
-        raise InvalidValue("This must be true or false.")
+        raise InvalidValue(_("This must be true or false."))
     return value
 
 
@@ -183,8 +189,8 @@ def _date(value: object, region: str) -> str:
         try:
             return date.fromisoformat(text).isoformat()
         except ValueError:
-            raise InvalidValue("There is no such day.") from None
-    raise InvalidValue("Write the date as YYYY-MM-DD.")
+            raise InvalidValue(_("There is no such day.")) from None
+    raise InvalidValue(_("Write the date as YYYY-MM-DD."))
 
 
 def _phone_number(value: object, region: str) -> str:
@@ -199,9 +205,9 @@ def _email(value: object, region: str) -> str:
     try:
         validate_email(text)
     except ValidationError:
-        raise InvalidValue("This is not an e-mail address.") from None
+        raise InvalidValue(_("This is not an e-mail address.")) from None
     if len(text) > MAX_EMAIL:
-        raise InvalidValue("This e-mail address is too long.")
+        raise InvalidValue(_("This e-mail address is too long."))
     return text
 
 
@@ -215,8 +221,8 @@ def _url(value: object, region: str) -> str:
             _validate_url(text)
             return text
     except ValidationError:
-        raise InvalidValue("This is not a URL that begins with http:// or https://.") from None
-    raise InvalidValue("This URL is too long.")
+        raise InvalidValue(_("This is not a URL that begins with http:// or https://.")) from None
+    raise InvalidValue(_("This URL is too long."))
 
 
 _CHECKS: Mapping[AttributeType, Callable[[object, str], Value]] = {
@@ -232,9 +238,9 @@ _CHECKS: Mapping[AttributeType, Callable[[object, str], Value]] = {
 
 def _string(value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidValue("This must be text.")
+        raise InvalidValue(_("This must be text."))
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidValue("This holds a NUL or half a surrogate pair.")
+        raise InvalidValue(_("This holds a NUL or half a surrogate pair."))
     return value
 
 

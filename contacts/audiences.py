@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import Count
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from contacts.models import Audience, AudienceMember, Contact, SmsProgram
 from contacts.turns import take_turn
@@ -28,7 +29,7 @@ def find(*, organization: Organization, audience_id: UUID) -> Audience:
     """Return an audience. Raises `Missing`."""
     audience = Audience.objects.filter(organization=organization, pk=audience_id).first()
     if audience is None:
-        raise Missing("There is no such audience.")
+        raise Missing(_("There is no such audience."))
     return audience
 
 
@@ -78,14 +79,15 @@ def delete(*, audience: Audience) -> None:
     with transaction.atomic():
         take_turn(audience.organization)  # or a contact is put on it, or a program launched, meanwhile
         if SmsProgram.objects.filter(audience=audience.pk, job__status=JobStatus.CHECKING).exists():
-            raise Conflict("A program is just being queued for this audience; delete it in a moment.")
+            raise Conflict(_("A program is just being queued for this audience; delete it in a moment."))
         Audience.objects.filter(pk=audience.pk).delete()
 
 
 def check_number(count: int) -> None:
     """Raise `TooLarge` for more contacts than one call may name."""
     if count > MAX_IDS:
-        raise TooLarge(f"At most {MAX_IDS:,} contacts in one call; nothing was changed.")
+        said = _("At most %(count)s contacts in one call; nothing was changed.")
+        raise TooLarge(said % {"count": f"{MAX_IDS:,}"})
 
 
 def add(*, audience: Audience, contact_ids: Collection[UUID]) -> int:
@@ -126,7 +128,7 @@ def _known(audience: Audience, contact_ids: Collection[UUID]) -> set[UUID]:
         named = ", ".join(str(pk) for pk in sorted(missing)[:_NAMED])
         more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
         raise InvalidInput(
-            f"Not contacts of yours: {named}{more}. Nothing was changed.",
+            _("Not contacts of yours: %(ids)s. Nothing was changed.") % {"ids": f"{named}{more}"},
             fields={"contactIds": [f"Not contacts of yours: {named}{more}."]},
         )
     return found
@@ -134,8 +136,8 @@ def _known(audience: Audience, contact_ids: Collection[UUID]) -> set[UUID]:
 
 def _update(audience: Audience, **changes: Any) -> None:
     if not Audience.objects.filter(pk=audience.pk).update(**changes, updated_at=Now()):
-        raise Missing("There is no such audience.")
+        raise Missing(_("There is no such audience."))
 
 
 def _exists(name: str) -> AudienceExists:
-    return AudienceExists(f"There is an audience '{name}' already.")
+    return AudienceExists(_("There is an audience '%(name)s' already.") % {"name": name})

@@ -8,6 +8,7 @@ from decimal import Decimal
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import CharField
+from django.utils.translation import gettext as _
 
 from contacts import attributes
 from contacts.columns import FIELDS, Columns
@@ -61,7 +62,7 @@ def text_of(value: object) -> str:
 
 def shown(value: object) -> str:
     """Return a stored value as a page shows it."""
-    return ("yes" if value else "no") if isinstance(value, bool) else text_of(value)
+    return (_("yes") if value else _("no")) if isinstance(value, bool) else text_of(value)
 
 
 def number_of(value: object) -> Decimal | None:
@@ -76,7 +77,7 @@ def value_in(text: str, key: str, known: Columns, *, region: str) -> Value:
     """Return the value that is typed into a column. Raises `InvalidInput`."""
     attribute = known.attributes.get(key)
     if "\x00" in text:
-        raise InvalidCell("This holds a NUL character, which is no text: remove it.")
+        raise InvalidCell(_("This holds a NUL character, which is no text: remove it."))
     if attribute is not None:
         if attribute.type == AttributeType.DATE:
             text = text.strip().removesuffix(_MIDNIGHT)
@@ -91,17 +92,17 @@ def value_in(text: str, key: str, known: Columns, *, region: str) -> Value:
             return _channels(typed)
         case "gender":
             if (found := _GENDERS.get(typed.casefold())) is None:
-                raise InvalidCell("This must be male or female.")
+                raise InvalidCell(_("This must be male or female."))
             return str(found)
     column = Contact._meta.get_field(FIELDS[key])
     assert isinstance(column, CharField) and column.max_length
     if len(typed) > column.max_length:
-        raise InvalidCell(f"This has more than {column.max_length} characters.")
+        raise InvalidCell(_("This has more than %(count)s characters.") % {"count": column.max_length})
     if key == "email":
         try:
             validate_email(typed)
         except ValidationError:
-            raise InvalidCell("This is not an e-mail address.") from None
+            raise InvalidCell(_("This is not an e-mail address.")) from None
     return typed
 
 
@@ -117,5 +118,6 @@ def _bare_number(text: str) -> str:
 def _channels(typed: str) -> list[str]:
     names = [name.strip() for name in _BETWEEN_CHANNELS.split(typed) if name.strip()]
     if len(names) > MAX_CHANNELS or any(len(name) > LONGEST_CHANNEL for name in names):
-        raise InvalidCell(f"At most {MAX_CHANNELS} channels, each of at most {LONGEST_CHANNEL} characters.")
+        said = _("At most %(channels)s channels, each of at most %(characters)s characters.")
+        raise InvalidCell(said % {"channels": MAX_CHANNELS, "characters": LONGEST_CHANNEL})
     return list(dict.fromkeys(names))

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from contacts.models import CustomAttribute
 from outbox.bulk.columns import NAMES, listed
 from outbox.bulk.unreadable import UnreadableFile
@@ -98,16 +100,22 @@ class Columns:
                 unknown.append(name)
             elif key in places:
                 raise UnreadableFile(
-                    f"Two columns hold the same, {key}: {listed([header[places[key]], name])}. Nothing was imported. "
-                    "Keep one of them, or rename the other.",
+                    _(
+                        "Two columns hold the same, %(column)s: %(names)s. Nothing was imported. Keep one of them, or "
+                        "rename the other."
+                    )
+                    % {"column": key, "names": listed([header[places[key]], name])},
                     reason="column_twice",
                 )
             else:
                 places[key] = place
         if PHONE not in places:
             raise UnreadableFile(
-                f"The first row has {listed(header)}: no column is named {PHONE}. Nothing was imported. Name the "
-                f"columns in the first row: {PHONE}, and others such as first_name.",
+                _(
+                    "The first row has %(names)s: no column is named %(phone)s. Nothing was imported. Name the columns "
+                    "in the first row: %(phone)s, and others such as first_name."
+                )
+                % {"names": listed(header), "phone": PHONE},
                 reason="no_header",
             )
         return Found({place: key for key, place in places.items()}, tuple(name for name in unknown if name.strip()))

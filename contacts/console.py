@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import DELETION
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -15,14 +15,18 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
 
 from contacts import cells, search
 from contacts.models import Audience, AudienceMember, Contact, CustomAttribute
-from linkit.errors import LinkitError
+from linkit.errors import Conflict, Missing
 from linkit.models import Organization, User
 from linkit.pagination import COUNT_CAP
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, Section, TenantAdmin, reach
+from sms_providers.console import titled
 
 _AUDIENCES_LISTED = 200  # in the filter
 _ORGANIZATIONS_SEARCHED = 10  # one by one
@@ -67,24 +71,26 @@ class ContactsAdmin(TenantAdmin):
         return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=args))
 
     def ask_to_delete(
-        self, request: HttpRequest, object_id: str, *, told: str, do: Callable[[Any], None]
+        self, request: HttpRequest, object_id: str, *, title: str, told: str, do: Callable[[Any], None]
     ) -> HttpResponse | TemplateResponse:
         """Ask first, saying what goes with the row; then `do`, and note it."""
         obj = self.fetch(request, object_id, Scope.CONTACTS)
         if obj is None:
             return self.missing(request, object_id)
         if request.method != "POST":
-            kind = self.opts.verbose_name
-            context = {"title": f"Delete {kind}?", "original": obj, "told": told, "is_wide": reach(request).is_wide}
+            context = {"title": title, "original": obj, "told": told, "is_wide": reach(request).is_wide}
             return self.page(request, "contacts/delete.html", context)
         name, pk = str(obj), obj.pk
         try:
             do(obj)
-        except LinkitError:  # somebody else was faster
+        except Conflict as problem:  # a program that goes to it is just being queued
+            self.message_user(request, problem.message, messages.WARNING)
+            return self.to_page("change", pk)
+        except Missing:  # somebody else was faster
             return self.missing(request, object_id)
         obj.pk = pk  # which Django has taken from a row that is gone
-        self.note(request, obj, "Deleted.", flag=DELETION)
-        self.message_user(request, f"“{name}” is deleted.")
+        self.note(request, obj, noop("Deleted."), flag=DELETION)
+        self.message_user(request, _("“%(name)s” is deleted.") % {"name": name})
         return self.to_page("changelist")
 
 
@@ -106,7 +112,7 @@ def as_uuid(typed: str) -> UUID | None:
 class AudienceFilter(admin.SimpleListFilter):
     """The contacts of one audience, of those in reach."""
 
-    title = parameter_name = "audience"
+    title, parameter_name = _lazy("audience"), "audience"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         found = reach(request).narrow(Audience.objects.all(), "organization", Scope.READ)
@@ -124,6 +130,10 @@ class AudienceFilter(admin.SimpleListFilter):
             return queryset
         chosen = as_uuid(wanted)
         return queryset.filter(audiencemember__audience=chosen) if chosen else queryset.none()
+
+
+GENDER_FILTER = ("gender", titled(admin.ChoicesFieldListFilter, _lazy("gender")))
+TYPE_FILTER = ("type", titled(admin.ChoicesFieldListFilter, _lazy("type")))
 
 
 def find_contacts(
@@ -184,4 +194,4 @@ def dress(contacts: Iterable[Contact]) -> None:
 
 def _first(texts: Sequence[str]) -> str:
     more = len(texts) - _VALUES_SHOWN
-    return ", ".join(texts[:_VALUES_SHOWN]) + (f", +{more}" if more > 0 else "")
+    return _(", ").join([*texts[:_VALUES_SHOWN], *([f"+{more}"] if more > 0 else [])])

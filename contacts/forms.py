@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import override
 
 from contacts import attributes, cells
 from contacts.columns import FIELDS, Columns
@@ -19,8 +22,11 @@ from linkit.widgets import AmountInput, LocalDateInput
 from outbox.bulk.reading import Overrides
 from outbox.forms import SendFileForm
 
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
 _ATTRIBUTE = "attribute_"
-_TRUTH = [("", "–"), ("true", "Yes"), ("false", "No")]
+_TRUTH = [("", "–"), ("true", _lazy("Yes")), ("false", _lazy("No"))]
 
 
 # --- contacts -----------------------------------------------------------------------------------------------------
@@ -29,7 +35,7 @@ _TRUTH = [("", "–"), ("true", "Yes"), ("false", "No")]
 _TEXT = {"class": "vTextField", "autocomplete": "off", "dir": "auto"}
 
 
-def _text(label: str, max_length: int, **kwargs: Any) -> forms.CharField:
+def _text(label: _StrOrPromise, max_length: int, **kwargs: Any) -> forms.CharField:
     return forms.CharField(
         label=label, max_length=max_length, required=False, **{"widget": forms.TextInput(attrs=_TEXT), **kwargs}
     )
@@ -56,23 +62,23 @@ class ContactForm(forms.Form):
     """
 
     primary_phone = forms.CharField(
-        label="Phone",
+        label=_lazy("Phone"),
         max_length=40,
         widget=_left_to_right("tel"),
-        help_text="As people write it, such as 0501234567 or +966 50 123 4567.",
+        help_text=_lazy("As people write it, such as 0501234567 or +966 50 123 4567."),
     )
-    first_name = _text("First name", 100)
-    last_name = _text("Last name", 100)
-    full_name = _text("Full name", 200, help_text="Empty: messages take the first and last name.")
-    primary_email = _text("E-mail", 254, widget=_left_to_right("email"))
-    address = _text("Address", 300)
-    city = _text("City", 100)
-    state = _text("State", 100)
-    zip = _text("ZIP code", 20)
-    occupation = _text("Occupation", 100)
-    gender = forms.ChoiceField(required=False)
-    preferred_channel = _text("Preferred channel", 32)
-    channels = _text("Channels", 660, help_text="Separated by commas, such as sms, whatsapp.")
+    first_name = _text(_lazy("First name"), 100)
+    last_name = _text(_lazy("Last name"), 100)
+    full_name = _text(_lazy("Full name"), 200, help_text=_lazy("Empty: messages take the first and last name."))
+    primary_email = _text(_lazy("E-mail"), 254, widget=_left_to_right("email"))
+    address = _text(_lazy("Address"), 300)
+    city = _text(_lazy("City"), 100)
+    state = _text(_lazy("State"), 100)
+    zip = _text(_lazy("ZIP code"), 20)
+    occupation = _text(_lazy("Occupation"), 100)
+    gender = forms.ChoiceField(label=_lazy("Gender"), required=False)
+    preferred_channel = _text(_lazy("Preferred channel"), 32)
+    channels = _text(_lazy("Channels"), 660, help_text=_lazy("Separated by commas, such as sms, whatsapp."))
 
     def __init__(
         self, *args: Any, organization: Organization, columns: Columns, contact: Contact | None = None, **kwargs: Any
@@ -134,11 +140,12 @@ class ContactForm(forms.Form):
                 fields[name] = value
         return fields
 
-    def labels_of(self, fields: Mapping[str, Any]) -> str:
-        """Return the labels of what `changes` has returned, without the values, which are personal."""
+    def labels_of(self, fields: Mapping[str, Any]) -> list[str]:
+        """Return the labels of what `changes` has returned, in English, without the values, which are personal."""
         names = [name for name in fields if name in self.fields]
         names += [f"{_ATTRIBUTE}{pk}" for pk in fields.get("attribute_values", {})]
-        return ", ".join(str(self[name].label) for name in names)
+        with override("en"):
+            return [str(self.fields[name].label) for name in names]
 
 
 def _attribute_field(attribute: CustomAttribute) -> forms.Field:
@@ -161,15 +168,20 @@ def _attribute_field(attribute: CustomAttribute) -> forms.Field:
 
 def _description() -> forms.CharField:
     return forms.CharField(
-        max_length=500, required=False, widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "dir": "auto"})
+        label=_lazy("Description"),
+        max_length=500,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 60, "dir": "auto"}),
     )
 
 
 class NewAttributeForm(OrganizationsForm):
     """A new custom attribute. Its name is made of the display name."""
 
-    display_name = _text("Display name", 64, help_text="In Latin letters: “Customer Age” is customer_age in messages.")
-    type = forms.ChoiceField(choices=AttributeType.choices)
+    display_name = _text(
+        _lazy("Display name"), 64, help_text=_lazy("In Latin letters: “Customer Age” is customer_age in messages.")
+    )
+    type = forms.ChoiceField(label=_lazy("Type"), choices=AttributeType.choices)
     description = _description()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -186,7 +198,7 @@ class AttributeForm(forms.Form):
 class AudienceForm(forms.Form):
     """An audience by its name."""
 
-    name = _text("Name", 120)
+    name = _text(_lazy("Name"), 120)
     description = _description()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -201,8 +213,8 @@ class NewAudienceForm(OrganizationsForm, AudienceForm):
 class MembersForm(forms.Form):
     """Which audience contacts are put into: one that is there, or a new one."""
 
-    audience = forms.ModelChoiceField(Audience.objects.none(), required=False, empty_label="–")
-    name = _text("Or a new one, named", 120)
+    audience = forms.ModelChoiceField(Audience.objects.none(), label=_lazy("Audience"), required=False, empty_label="–")
+    name = _text(_lazy("Or a new one, named"), 120)
 
     def __init__(self, *args: Any, organization: Organization, may_make: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -216,7 +228,7 @@ class MembersForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if "name" in self.fields and not self.errors and bool(cleaned["audience"]) == bool(cleaned["name"]):
-            self.add_error("audience", "Choose an audience, or name a new one.")
+            self.add_error("audience", _("Choose an audience, or name a new one."))
         return cleaned
 
 
@@ -226,15 +238,18 @@ class MembersForm(forms.Form):
 class ImportForm(OrganizationsForm):
     """A sheet of contacts, for which organization, and how to read it where we would guess."""
 
-    file = forms.FileField(allow_empty_file=True, widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx"}))
+    file = forms.FileField(
+        label=_lazy("File"), allow_empty_file=True, widget=forms.FileInput(attrs={"accept": ".csv,.tsv,.txt,.xlsx"})
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in SendFileForm.reading_names:
             self.fields[name] = deepcopy(SendFileForm.base_fields[name])
-        file, most = self.fields["file"], f"{MAX_BYTES / 1e6:g} MB"
-        file.help_text = f"CSV or Excel (.xlsx), up to {most} and {MAX_ROWS:,} rows."
-        file.widget.attrs |= {"data-max-bytes": MAX_BYTES, "data-too-large": f"The file is over {most}. Split it."}
+        file, figures = self.fields["file"], {"size": f"{MAX_BYTES / 1e6:g}", "rows": f"{MAX_ROWS:,}"}
+        file.help_text = _("CSV or Excel (.xlsx), up to %(size)s MB and %(rows)s rows.") % figures
+        too_large = _("The file is over %(size)s MB. Split it.") % figures
+        file.widget.attrs |= {"data-max-bytes": MAX_BYTES, "data-too-large": too_large}
 
     def main_rows(self) -> list[forms.BoundField]:
         return [field for field in self.visible_fields() if field.name not in SendFileForm.reading_names]
@@ -256,5 +271,8 @@ class ExportForm(forms.Form):
     """In what form contacts are exported."""
 
     format = forms.ChoiceField(
-        choices=[("xlsx", "Excel (.xlsx)"), ("csv", "CSV")], initial="xlsx", widget=forms.RadioSelect
+        label=_lazy("Format"),
+        choices=[("xlsx", "Excel (.xlsx)"), ("csv", "CSV")],
+        initial="xlsx",
+        widget=forms.RadioSelect,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _lazy
 
 from contacts import folding
 from linkit.models import Organization, TimestampedModel, Token, User
@@ -18,13 +19,13 @@ from sms_providers.models import SenderId
 class AttributeType(models.TextChoices):
     """What the values of an attribute are."""
 
-    TEXT = "text", "Text"
-    NUMBER = "number", "Number"
-    BOOLEAN = "boolean", "Yes or no"
-    DATE = "date", "Date"
-    PHONE_NUMBER = "phone_number", "Phone number"
-    EMAIL = "email", "E-mail"
-    URL = "url", "URL"
+    TEXT = "text", _lazy("Text")
+    NUMBER = "number", _lazy("Number")
+    BOOLEAN = "boolean", _lazy("Yes or no")
+    DATE = "date", _lazy("Date")
+    PHONE_NUMBER = "phone_number", _lazy("Phone number")
+    EMAIL = "email", _lazy("E-mail")
+    URL = "url", _lazy("URL")
 
 
 class CustomAttribute(TimestampedModel):
@@ -57,8 +58,8 @@ class ContactQuerySet(models.QuerySet["Contact"]):
 
 
 class Gender(models.TextChoices):
-    MALE = "male", "Male"
-    FEMALE = "female", "Female"
+    MALE = "male", _lazy("Male")
+    FEMALE = "female", _lazy("Female")
 
 
 class Contact(TimestampedModel):
@@ -66,15 +67,15 @@ class Contact(TimestampedModel):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="contacts", db_index=False)
-    primary_phone = models.CharField("phone", max_length=16, help_text="E.164, such as +966501234567.")
+    primary_phone = models.CharField(_lazy("phone"), max_length=16, help_text="E.164, such as +966501234567.")
     first_name = models.CharField(max_length=100, blank=True)
     last_name = models.CharField(max_length=100, blank=True)
     full_name = models.CharField(max_length=200, blank=True, help_text="Empty: first and last name.")
-    primary_email = models.EmailField("e-mail", max_length=254, blank=True)
+    primary_email = models.EmailField(_lazy("e-mail"), max_length=254, blank=True)
     address = models.CharField(max_length=300, blank=True)
     city = models.CharField(max_length=100, blank=True)
     state = models.CharField(max_length=100, blank=True)
-    zip = models.CharField("ZIP code", max_length=20, blank=True)
+    zip = models.CharField(_lazy("ZIP code"), max_length=20, blank=True)
     occupation = models.CharField(max_length=100, blank=True)
     gender = models.CharField(max_length=8, choices=Gender, blank=True)
     preferred_channel = models.CharField(max_length=32, blank=True)
@@ -179,12 +180,12 @@ class AudienceMember(models.Model):
 class ProgramStatus(models.TextChoices):
     """Where a program is, in the words of the public API."""
 
-    DRAFT = "draft", "Draft"
-    PENDING = "pending", "Being queued"
-    SENDING = "sending", "Sending"
-    COMPLETED = "completed", "Completed"
-    CANCELLED = "cancelled", "Cancelled"
-    FAILED = "failed", "Failed"
+    DRAFT = "draft", _lazy("Draft")
+    PENDING = "pending", _lazy("Being queued")
+    SENDING = "sending", _lazy("Sending")
+    COMPLETED = "completed", _lazy("Completed")
+    CANCELLED = "cancelled", _lazy("Cancelled")
+    FAILED = "failed", _lazy("Failed")
 
 
 _STATUS_OF_JOB: dict[str, ProgramStatus] = {
@@ -206,13 +207,13 @@ class SmsProgram(TimestampedModel):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="sms_programs", db_index=False)
     name = models.CharField(max_length=120)
-    template = models.TextField("message", help_text="With {{ $contact.firstName }} and the like.")
-    sender = models.ForeignKey(SenderId, models.PROTECT, related_name="+", verbose_name="sender ID")
+    template = models.TextField(_lazy("message"), help_text="With {{ $contact.firstName }} and the like.")
+    sender = models.ForeignKey(SenderId, models.PROTECT, related_name="+", verbose_name=_lazy("sender ID"))
     audience = models.ForeignKey(
         Audience, models.SET_NULL, null=True, blank=True, related_name="+", help_text="Whom it goes to, as it is then."
     )
     contacts = models.ManyToManyField(Contact, related_name="+", help_text="Whom it goes to, without an audience.")
-    is_test = models.BooleanField("test", default=False, help_text="Simulated: made with a test key.")
+    is_test = models.BooleanField(_lazy("test"), default=False, help_text="Simulated: made with a test key.")
     token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, related_name="+")
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     job = models.OneToOneField(BulkJob, models.PROTECT, null=True, blank=True, editable=False, related_name="+")
@@ -223,7 +224,7 @@ class SmsProgram(TimestampedModel):
     )
 
     class Meta:
-        verbose_name = "SMS program"
+        verbose_name = _lazy("SMS program")
         ordering = ["-created_at", "-id"]
         indexes = [
             # The list of one organization, newest first.

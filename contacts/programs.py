@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
 
 from billing import ledger
 from billing.ledger import InsufficientCreditsError
@@ -30,6 +32,8 @@ from sms_providers.models import SANDBOX
 
 MAX_CONTACTS = 10_000  # named one by one; an audience holds any number
 _BATCH = 2000  # contacts in a transaction
+# How the API calls what a program is; a page translates it.
+_STATES = (noop("draft"), noop("pending"), noop("sending"), noop("completed"), noop("cancelled"), noop("failed"))
 
 
 def create(
@@ -43,6 +47,7 @@ def create(
     is_test: bool = False,
     token: Token | None = None,
     user: User | None = None,
+    program_id: UUID | None = None,
 ) -> SmsProgram:
     """Make a draft for an audience, or for the contacts that are named. Nothing is sent before `launch`.
 
@@ -51,6 +56,8 @@ def create(
     program = SmsProgram(
         organization=organization, name=name, is_test=is_test, token=token, created_by=user, template=template
     )
+    if program_id is not None:
+        program.pk = program_id
     with transaction.atomic():
         program.sender = single.usable_sender(organization, sender_id)
         program.audience = _audience(organization, audience_id)
@@ -86,7 +93,7 @@ def delete(*, program: SmsProgram) -> None:
     with transaction.atomic():
         current = _locked(program)
         if current.job is not None:
-            raise _over(current, "Only a draft can be deleted")
+            raise _over(current, _("Only a draft can be deleted; this program is '%(status)s'."))
         current.delete()
 
 
@@ -104,7 +111,7 @@ def launch(*, program: SmsProgram, token: Token | None = None, user: User | None
         organization = current.organization
         route = single.gateway(single.usable_sender(organization, current.sender_id))
         if not recipients(current).exists():
-            raise InvalidInput("There is no contact to send to; nothing was sent.", reason="no_contacts")
+            raise InvalidInput(_("There is no contact to send to; nothing was sent."), reason="no_contacts")
         if not current.is_test and not ledger.has_credits(organization):
             raise InsufficientCreditsError
         job = BulkJob.objects.create(
@@ -127,18 +134,64 @@ def launch(*, program: SmsProgram, token: Token | None = None, user: User | None
     return current
 
 
+def send(
+    *,
+    program_id: UUID,
+    organization: Organization,
+    name: str,
+    template: str,
+    sender_id: UUID,
+    contact_ids: Sequence[UUID],
+    user: User,
+) -> tuple[SmsProgram, bool]:
+    """Make a program for these contacts and launch it: both or neither, and once for a `program_id`.
+
+    Returns it, and whether it is new: a repeat returns the first one. Raises as `create` and `launch` do, and
+    `Conflict` when the id stands for something else.
+    """
+    wanted = {"organization": organization, "template": template, "sender_id": sender_id, "created_by": user}
+
+    def sent_before() -> SmsProgram | None:
+        first = SmsProgram.objects.select_related("job", "sender", "organization").filter(pk=program_id).first()
+        if first is None:
+            return None
+        is_same = all(getattr(first, field) == value for field, value in wanted.items())
+        if not is_same or set(first.contacts.values_list("pk", flat=True)) != set(contact_ids):
+            raise Conflict("This id was used for another program; nothing was sent.", reason="idempotency_key_reused")
+        return first
+
+    if (first := sent_before()) is not None:
+        return first, False
+    try:
+        with transaction.atomic():
+            draft = create(
+                organization=organization,
+                name=name,
+                template=template,
+                sender_id=sender_id,
+                contact_ids=contact_ids,
+                user=user,
+                program_id=program_id,
+            )
+            return launch(program=draft, user=user), True
+    except IntegrityError:  # of two at once, the other click's is there now
+        if (first := sent_before()) is None:
+            raise
+        return first, False
+
+
 def cancel(*, program: SmsProgram) -> SmsProgram:
     """Send no more of a program. What is under way ends; the rest is cancelled. Raises `Conflict` once it is over."""
     with transaction.atomic():
         current = _locked(program)
         if current.job is None:
             if current.cancelled_at is not None:
-                raise _over(current, "Only one that is not over can be cancelled")
+                raise _over(current, _("Only one that is not over can be cancelled; this program is '%(status)s'."))
             current.cancelled_at = clock.now()
             current.save(update_fields=["cancelled_at", "updated_at"])
             return current
     if current.job.status not in LIVE or current.job.status == JobStatus.STOPPING:
-        raise _over(current, "Only one that is not over can be cancelled")
+        raise _over(current, _("Only one that is not over can be cancelled; this program is '%(status)s'."))
     jobs.stop(current.job)
     tasks.wake_for_jobs()
     return reload(current)
@@ -147,7 +200,7 @@ def cancel(*, program: SmsProgram) -> SmsProgram:
 def resume(*, program: SmsProgram) -> SmsProgram:
     """Go on with a program that paused, for want of credits or of its gateway. Raises `Conflict` otherwise."""
     if program.job is None or program.job.status != JobStatus.PAUSED:
-        raise _over(program, "Only one that has paused can be resumed")
+        raise _over(program, _("Only one that has paused can be resumed; this program is '%(status)s'."))
     jobs.resume(program.job)
     tasks.wake()
     return reload(program)
@@ -161,7 +214,7 @@ def find(*, programs: QuerySet[SmsProgram], program_id: UUID) -> SmsProgram:
     """Return one of the caller's programs. Raises `Missing`."""
     program = programs.select_related("job", "sender", "organization").filter(pk=program_id).first()
     if program is None:
-        raise Missing("There is no such SMS program.")
+        raise Missing(_("There is no such SMS program."))
     return program
 
 
@@ -176,7 +229,7 @@ def _audience(organization: Organization, audience_id: UUID | None) -> Audience 
         return None
     audience = Audience.objects.filter(pk=audience_id, organization=organization).first()
     if audience is None:
-        raise InvalidInput("There is no such audience.", fields={"audienceId": ["Not an audience of yours."]})
+        raise InvalidInput(_("There is no such audience."), fields={"audienceId": ["Not an audience of yours."]})
     return audience
 
 
@@ -185,9 +238,8 @@ def _set_contacts(program: SmsProgram, contact_ids: Sequence[UUID]) -> None:
     known = list(Contact.objects.live().filter(pk__in=wanted, organization=program.organization_id))
     if unknown := wanted - {contact.pk for contact in known}:
         named = ", ".join(str(pk) for pk in sorted(unknown)[:5])
-        raise InvalidInput(
-            f"Not contacts of yours: {named}. Nothing was changed.", fields={"contactIds": [f"Unknown: {named}"]}
-        )
+        said = _("Not contacts of yours: %(ids)s. Nothing was changed.") % {"ids": named}
+        raise InvalidInput(said, fields={"contactIds": [f"Unknown: {named}"]})
     program.contacts.set(known)
 
 
@@ -195,7 +247,7 @@ def _locked_draft(program: SmsProgram) -> SmsProgram:
     """Return the draft, locked in the caller's transaction. Raises `Conflict` when it is none any more."""
     current = _locked(program)
     if current.job is not None or current.cancelled_at is not None:
-        raise _over(current, "Only a draft can be changed or launched")
+        raise _over(current, _("Only a draft can be changed or launched; this program is '%(status)s'."))
     return current
 
 
@@ -204,8 +256,8 @@ def _locked(program: SmsProgram) -> SmsProgram:
     return SmsProgram.objects.select_for_update().get(pk=program.pk)
 
 
-def _over(program: SmsProgram, otherwise: str) -> Conflict:
-    return Conflict(f"{otherwise}; this program is '{program.status}'.", reason="wrong_state")
+def _over(program: SmsProgram, text: str) -> Conflict:
+    return Conflict(text % {"status": _(program.status.value)}, reason="wrong_state")
 
 
 # --- into the outbox ------------------------------------------------------------------------------------------
@@ -227,7 +279,7 @@ def write(job: BulkJob, stop: threading.Event) -> None:
         if stop.is_set():
             return
     if job.read_until == 0:
-        splitting.refuse(job, reason="no_contacts", message="There is no contact any more to send to.")
+        splitting.refuse(job, reason="no_contacts", message=noop("There is no contact any more to send to."))
         return
     splitting.conclude(job, {}, last_due_at=None, rate=job.max_per_second)
 
@@ -248,7 +300,7 @@ def _batches(program: SmsProgram, job: BulkJob) -> Iterator[tuple[list[Contact],
         errors: list[RowError] = []
         for number, contact in enumerate(contacts, first):
             if contact.primary_phone in written:
-                same = "Another contact had this number before."
+                same = noop("Another contact had this number before.")
                 errors.append(RowError(number, "mobile", contact.primary_phone, "", reason="same_number", message=same))
                 continue
             written.add(contact.primary_phone)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
+from django.utils.translation import gettext as _
+
 from contacts.models import Contact
 
 #: The fields of a contact by the name that a template says, each with the attribute of the model. A template may also
@@ -120,7 +122,8 @@ def values_of(contact: Contact, attributes: Mapping[str, str]) -> dict[str, obje
 
 def missing_sentence(missing: Iterable[str]) -> str:
     """Tell a caller who wants every value which ones are missing."""
-    return f"The message uses what this contact does not have: {', '.join(missing)}. Nothing was sent or charged."
+    said = _("The message uses what this contact does not have: %(names)s. Nothing was sent or charged.")
+    return said % {"names": ", ".join(missing)}
 
 
 def _read(inside: str, *, is_closed: bool) -> tuple[str, bool]:

@@ -9,6 +9,7 @@ from typing import Any
 import tablib  # type: ignore[import-untyped]
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from import_export.fields import Field  # type: ignore[import-untyped]
 from import_export.instance_loaders import BaseInstanceLoader  # type: ignore[import-untyped]
 from import_export.resources import Resource  # type: ignore[import-untyped]
@@ -117,8 +118,8 @@ class ContactResource(Resource):
                 continue
             assert isinstance(number, str)
             if number in first:
-                message = f"The same number as in row {first[number]}: a contact can be in a file once."
-                self._refused[row] = InvalidInput(message, reason="duplicate_in_file")
+                message = _("The same number as in row %(row)s: a contact can be in a file once.")
+                self._refused[row] = InvalidInput(message % {"row": first[number]}, reason="duplicate_in_file")
                 continue
             first[number] = row
             self._phones[row] = number

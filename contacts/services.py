@@ -13,6 +13,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from contacts.models import AudienceMember, Contact
 from contacts.turns import take_turn
@@ -46,7 +47,7 @@ def find(*, organization: Organization, contact_id: Any) -> Contact:
     """Return a contact that is not deleted. Raises `Missing`."""
     contact = Contact.objects.live().filter(organization=organization, pk=contact_id).first()
     if contact is None:
-        raise Missing("There is no such contact.")
+        raise Missing(_("There is no such contact."))
     return contact
 
 
@@ -77,7 +78,7 @@ def change(*, contact: Contact, fields: Fields) -> Contact:
             rows = Contact.objects.live().select_related("organization").select_for_update(of=("self",), no_key=True)
             found = rows.filter(pk=contact.pk).first()
             if found is None:
-                raise Missing("There is no such contact.")
+                raise Missing(_("There is no such contact."))
             current, former = found, _state(found)
             _set(current, fields)
             if _state(current) != former:
@@ -90,7 +91,7 @@ def change(*, contact: Contact, fields: Fields) -> Contact:
 def delete(*, contact: Contact) -> None:
     """Hide a contact, take it out of all audiences and free its number. Raises `Missing` when it is deleted already."""
     if not delete_all(contacts=Contact.objects.filter(pk=contact.pk)):
-        raise Missing("There is no such contact.")
+        raise Missing(_("There is no such contact."))
 
 
 def delete_all(*, contacts: QuerySet[Contact]) -> int:
@@ -169,4 +170,5 @@ def _set(contact: Contact, fields: Fields) -> None:
 
 
 def _taken(contact: Contact) -> PhoneTaken:
-    return PhoneTaken(f"There is a contact with the number {contact.primary_phone} already.")
+    said = _("There is a contact with the number %(number)s already.")
+    return PhoneTaken(said % {"number": contact.primary_phone})

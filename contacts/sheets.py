@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
 
+from django.utils.translation import gettext as _
+
 from contacts import columns
 from contacts.columns import PHONE, Columns
 from linkit.spreadsheet import FORMULA
@@ -19,6 +21,7 @@ from outbox.bulk.charset import Charset
 from outbox.bulk.columns import listed
 from outbox.bulk.reading import MAX_BLANK, MAX_HEADER, Overrides, open_table
 from outbox.bulk.unreadable import UnreadableFile
+from outbox.sentences import in_words
 
 MAX_BYTES, MAX_ROWS = 10_000_000, 10_000
 CLEAR = "-"  # the cell that empties a field; an empty one keeps it
@@ -79,7 +82,7 @@ def _read(file: BinaryIO, known: Columns, overrides: Overrides) -> Sheet:
         found = known.find(header)
         opened.used = found.keys  # an error value in somebody's own calculations is no reason to refuse a row
         rows = _rows(records, header, found)
-        return _sheet(header, found, rows, opened.notes)
+        return _sheet(header, found, rows, [in_words(note) for note in opened.notes])
     encoding = charset.detect(file, forced=charset.named(overrides.encoding))
     separator, is_told = _separator(file, encoding)
     records = delimited.records(file, encoding, delimited.named(overrides.separator) or separator)
@@ -87,18 +90,19 @@ def _read(file: BinaryIO, known: Columns, overrides: Overrides) -> Sheet:
         next(records)
     header = _header(records)
     found = known.find(header)
-    notes = [f"Read as CSV, {encoding.name}, separated by {delimited.named(overrides.separator) or separator}s."]
+    told = _("Read as CSV, %(encoding)s, separator: %(separator)s.")
+    notes = [told % {"encoding": encoding.name, "separator": _(delimited.named(overrides.separator) or separator)}]
     sheet = _sheet(header, found, _rows(records, header, found), notes)
     if not (encoding.is_certain or overrides.encoding):
-        sheet.warnings.append("The encoding is a guess: if a name below is not readable, choose another.")
+        sheet.warnings.append(_("The encoding is a guess: if a name below is not readable, choose another."))
     return sheet
 
 
 def _sheet(header: list[str], found: columns.Found, rows: list[list[str]], notes: list[str]) -> Sheet:
     if not rows:
-        raise UnreadableFile("The file has a first row and no other; nothing was imported.", reason="no_rows")
+        raise UnreadableFile(_("The file has a first row and no other; nothing was imported."), reason="no_rows")
     names = {key: header[place] for place, key in found.keys.items()}
-    warnings = [f"Columns that are not used: {listed(found.unknown)}."] if found.unknown else []
+    warnings = [_("Columns that are not used: %(names)s.") % {"names": listed(found.unknown)}] if found.unknown else []
     return Sheet(list(found.keys.values()), names, rows, notes, warnings)
 
 
@@ -115,7 +119,8 @@ def _header(records: Iterator[Record]) -> list[str]:
     for number, cells, fault in records:
         if fault:
             raise UnreadableFile(
-                f"Row {number}, which must name the columns, cannot be read; nothing was imported. {fault}",
+                _("Row %(row)s, which must name the columns, cannot be read; nothing was imported. %(fault)s")
+                % {"row": number, "fault": fault},
                 reason="no_header",
             )
         if any(cell.strip() for cell in cells):
@@ -124,14 +129,20 @@ def _header(records: Iterator[Record]) -> list[str]:
                 header.pop()
             if len(header) > MAX_HEADER:
                 raise UnreadableFile(
-                    f"The first row names {len(header):,} columns, and {MAX_HEADER} can be read; nothing was imported. "
-                    "Delete the columns that are not used.",
+                    _(
+                        "The first row names %(count)s columns, and %(most)s can be read; nothing was imported. Delete "
+                        "the columns that are not used."
+                    )
+                    % {"count": f"{len(header):,}", "most": MAX_HEADER},
                     reason="too_many_columns",
                 )
             return header
     raise UnreadableFile(
-        f"The file is empty; nothing was imported. Put the names of the columns in the first row, {PHONE} among them, "
-        "and a contact in each row below.",
+        _(
+            "The file is empty; nothing was imported. Put the names of the columns in the first row, %(phone)s among "
+            "them, and a contact in each row below."
+        )
+        % {"phone": PHONE},
         reason="empty_file",
     )
 
@@ -144,10 +155,15 @@ def _rows(records: Iterable[Record], header: Sequence[str], found: columns.Found
         if not fault and not any(cell.strip() for cell in cells):
             blank += 1
             if blank > MAX_BLANK:
-                raise _too_many(f"{MAX_BLANK:,} blank rows")
+                said = _("The file has over %(count)s blank rows; nothing was imported. Delete them.")
+                raise _too_many(said % {"count": f"{MAX_BLANK:,}"})
             continue
         if len(rows) == MAX_ROWS:
-            raise _too_many(f"{MAX_ROWS:,} rows of contacts")
+            said = _(
+                "The file has over %(count)s rows of contacts, which is more than one import takes; nothing was "
+                "imported. Split it."
+            )
+            raise _too_many(said % {"count": f"{MAX_ROWS:,}"})
         used = (cells[place] if place < len(cells) else "" for place in found.keys)
         rows.append([str(number), fault or _misplaced(cells, len(header), unnamed), *used])
     return rows
@@ -155,17 +171,14 @@ def _rows(records: Iterable[Record], header: Sequence[str], found: columns.Found
 
 def _misplaced(cells: Sequence[str], width: int, unnamed: Sequence[int]) -> str:
     if any(cell.strip() for cell in cells[width:]):
-        return "The row has more cells than the first row names: a value with a comma must be in quotes."
+        return _("The row has more cells than the first row names: a value with a comma must be in quotes.")
     if any(place < len(cells) and cells[place].strip() for place in unnamed):
-        return "The row has a cell in a column without a name: name the column in the first row."
+        return _("The row has a cell in a column without a name: name the column in the first row.")
     return ""
 
 
-def _too_many(what: str) -> UnreadableFile:
-    return UnreadableFile(
-        f"The file has over {what}, which is more than one import takes; nothing was imported. Split it.",
-        reason="too_many_rows",
-    )
+def _too_many(message: str) -> UnreadableFile:
+    return UnreadableFile(message, reason="too_many_rows")
 
 
 def _separator(file: BinaryIO, encoding: Charset) -> tuple[str, bool]:
@@ -198,11 +211,12 @@ def _first_cells(data: BinaryIO, separator: str) -> list[str]:
 
 def _in_our_words(message: str) -> str:
     """Return what the reader of bulk files says, in the words of an import."""
+    # A translation that says it otherwise stays as it is, which is true too.
     for theirs, ours in (
-        ("nothing was sent", "nothing was imported"),
-        ("Nothing was sent", "Nothing was imported"),
-        ("send that file", "import that file"),
-        ("a message with a comma", "a value with a comma"),
+        (_("nothing was sent"), _("nothing was imported")),
+        (_("Nothing was sent"), _("Nothing was imported")),
+        (_("send that file"), _("import that file")),
+        (_("a message with a comma"), _("a value with a comma")),
     ):
         message = message.replace(theirs, ours)
     return message

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.utils.translation import gettext as _
+
 from billing import ledger
 from billing.ledger import InsufficientCreditsError
 from contacts import attributes, rendering
@@ -46,8 +48,9 @@ def send(
     token: Token | None = None,
     user: User | None = None,
     idempotency_key: str = "",
-) -> SmsLog:
-    """Render `template` for a contact, send it under a sender ID, and charge it. Returns its log, whatever the end.
+) -> tuple[SmsLog, bool]:
+    """Render `template` for a contact, send it under a sender ID, and charge it. Returns its log, whatever the end, and
+    whether it is new.
 
     Raises the errors of the contract in its order, and then nothing was logged or charged: `SenderIdNotFoundError`,
     `SenderIdNotActiveError`, `SenderIdNotAccessibleError`, `ContactNotFoundError`, `InsufficientCreditsError`,
@@ -57,7 +60,7 @@ def send(
     if idempotency_key:
         first = sending.find_first(organization.pk, idempotency_key, digest, is_test=is_test)
         if first is not None:
-            return first[0]
+            return first[0], False
     sender = _active(SenderId.objects.filter(pk=sender_id).first())
     if sender.organization_id not in (None, organization.pk):
         raise SenderIdNotAccessibleError("This sender ID is not available to your organization; nothing was sent.")
@@ -80,8 +83,8 @@ def send(
     )
     if is_test:
         route = Route(None, catalogue.sandbox())
-    sent, _ = sending.send_now(log, route, idempotency_key=idempotency_key, request_digest=digest)
-    return sent
+    sent, _attempt = sending.send_now(log, route, idempotency_key=idempotency_key, request_digest=digest)
+    return sent, sent.pk == log.pk
 
 
 def usable_sender(organization: Organization, sender_id: UUID) -> SenderId:
@@ -94,9 +97,9 @@ def usable_sender(organization: Organization, sender_id: UUID) -> SenderId:
 
 def _active(sender: SenderId | None) -> SenderId:
     if sender is None:
-        raise SenderIdNotFoundError("There is no such sender ID; nothing was sent. GET /api/sender-ids/available.")
+        raise SenderIdNotFoundError(_("There is no such sender ID; nothing was sent. GET /api/sender-ids/available."))
     if sender.status != SenderIdStatus.ACTIVE:
-        raise SenderIdNotActiveError("This sender ID is not active; nothing was sent.")
+        raise SenderIdNotActiveError(_("This sender ID is not active; nothing was sent."))
     return sender
 
 
@@ -105,19 +108,20 @@ def gateway(sender: SenderId) -> Route:
     app = OrganizationApp.objects.usable().filter(pk=sender.app_id or 0, slug__in=catalogue.adapters()).first()
     if app is None:
         raise SenderIdNotActiveError(
-            "This sender ID has no usable gateway: its app is not installed or is disabled. Nothing was sent."
+            _("This sender ID has no usable gateway: its app is not installed or is disabled. Nothing was sent.")
         )
     try:
         return sending.route_through(app)
     except InvalidInput as problem:  # credentials that no key decrypts
-        raise SenderIdNotActiveError(f"This sender ID has no usable gateway: {problem.message}") from None
+        said = _("This sender ID has no usable gateway: %(problem)s") % {"problem": problem.message}
+        raise SenderIdNotActiveError(said) from None
 
 
 def find_contact(organization: Organization, contact_id: UUID) -> Contact:
     """Return a contact of the organization. Raises `ContactNotFoundError`."""
     contact = Contact.objects.live().filter(pk=contact_id, organization=organization).first()
     if contact is None:
-        raise ContactNotFoundError("There is no such contact; nothing was sent.")
+        raise ContactNotFoundError(_("There is no such contact; nothing was sent."))
     return contact
 
 

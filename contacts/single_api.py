@@ -114,7 +114,7 @@ class SendToContactView(APIView):
         key = idempotency_key(request)
         serializer = SendToContactSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        log = single.send(
+        log, _ = single.send(
             organization=organization,
             **serializer.validated_data,
             is_test=caller.is_test,

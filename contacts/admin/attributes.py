@@ -12,9 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
 
 from contacts import attributes
-from contacts.console import ContactsAdmin
+from contacts.console import TYPE_FILTER, ContactsAdmin
 from contacts.forms import AttributeForm, NewAttributeForm
 from contacts.models import CustomAttribute
 from contacts.rendering import CUSTOM
@@ -27,27 +30,34 @@ from linkit.tenancy import OrganizationFilter, reach
 @admin.register(CustomAttribute)
 class CustomAttributeAdmin(ContactsAdmin):
     position = 30
-    add_label = "Add an attribute"
-    empty_message = "No custom attribute. Add one for what you want to know of your contacts beside their address."
-    list_display = ["shown_name", "organization", "slug", "type", "about"]
-    list_filter = ["type", OrganizationFilter]
+    list_title = _lazy("Custom attributes")
+    add_label = _lazy("Add an attribute")
+    empty_message = _lazy(
+        "No custom attribute. Add one for what you want to know of your contacts beside their address."
+    )
+    list_display = ["shown_name", "organization", "slug", "kind", "about"]
+    list_filter = [TYPE_FILTER, OrganizationFilter]
     search_fields = ["display_name", "name"]
     sortable_by = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(deleted_at__isnull=True)
 
-    @admin.display(description="Display name")
+    @admin.display(description=_lazy("Display name"))
     def shown_name(self, attribute: CustomAttribute) -> SafeString:
         return format_html("<bdi>{}</bdi>", attribute.display_name)
 
-    @admin.display(description="Name in sheets and messages")
+    @admin.display(description=_lazy("Name in sheets and messages"))
     def slug(self, attribute: CustomAttribute) -> SafeString:
         return ltr(attribute.name)
 
-    @admin.display(description="Description")
-    def about(self, attribute: CustomAttribute) -> str:
-        return attribute.description or "–"
+    @admin.display(description=_lazy("Type"))
+    def kind(self, attribute: CustomAttribute) -> str:
+        return attribute.get_type_display()
+
+    @admin.display(description=_lazy("Description"))
+    def about(self, attribute: CustomAttribute) -> SafeString:
+        return format_html("<bdi>{}</bdi>", attribute.description or "–")
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -65,14 +75,14 @@ class CustomAttributeAdmin(ContactsAdmin):
             except LinkitError as problem:
                 form.add_error(None, problem.message)
             else:
-                self.note(request, attribute, "Added.", flag=ADDITION)
+                self.note(request, attribute, noop("Added."), flag=ADDITION)
                 text = format_html(
-                    "“{}” is added. In messages and sheets it is called {}.",
+                    _("“{}” is added. In messages and sheets it is called {}."),
                     attribute.display_name, ltr(attribute.name),
                 )  # fmt: skip
                 self.message_user(request, text, messages.SUCCESS)
                 return self.to_page("changelist")
-        return self.page(request, "contacts/attribute_add.html", {"title": "Add a custom attribute", "form": form})
+        return self.page(request, "contacts/attribute_add.html", {"title": _("Add a custom attribute"), "form": form})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -90,8 +100,10 @@ class CustomAttributeAdmin(ContactsAdmin):
                     attributes.change(attribute=attribute, **form.cleaned_data)
                 except LinkitError:  # deleted meanwhile
                     return self.missing(request, object_id)
-                self.note(request, attribute, "Changed: description.")
-            self.message_user(request, "Saved." if form.has_changed() else "Nothing was changed.", messages.SUCCESS)
+                self.note(request, attribute, noop("Changed: %(what)s."), {"what": [noop("description")]})
+            self.message_user(
+                request, _("Saved.") if form.has_changed() else _("Nothing was changed."), messages.SUCCESS
+            )
             return self.to_page("changelist")
         context = {
             "title": str(attribute),
@@ -106,10 +118,14 @@ class CustomAttributeAdmin(ContactsAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse | TemplateResponse:
-        told = (
+        told = _(
             "What your contacts have in it is hidden for good: also an attribute that gets the same name later does "
             "not show it. Messages that use it lack a value from then on."
         )
         return self.ask_to_delete(
-            request, object_id, told=told, do=lambda attribute: attributes.delete(attribute=attribute)
+            request,
+            object_id,
+            title=_("Delete custom attribute?"),
+            told=told,
+            do=lambda attribute: attributes.delete(attribute=attribute),
         )

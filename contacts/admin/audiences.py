@@ -13,6 +13,10 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
+from django.utils.translation import ngettext
 
 from contacts import audiences
 from contacts.console import ContactsAdmin, person
@@ -22,6 +26,8 @@ from linkit.errors import LinkitError
 from linkit.markup import moment
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, reach
+
+_CHANGES = {"name": noop("name"), "description": noop("description")}
 
 
 class AudienceList(ChangeList):
@@ -38,8 +44,9 @@ class AudienceList(ChangeList):
 @admin.register(Audience)
 class AudienceAdmin(ContactsAdmin):
     position = 20
-    add_label = "Add an audience"
-    empty_message = (
+    list_title = _lazy("Audiences")
+    add_label = _lazy("Add an audience")
+    empty_message = _lazy(
         "No audience. Choose contacts in their list and put them into one there, or add one and fill it later."
     )
     list_display = ["shown_name", "organization", "members", "about", "added"]
@@ -50,20 +57,20 @@ class AudienceAdmin(ContactsAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AudienceList
 
-    @admin.display(description="Name")
+    @admin.display(description=_lazy("Name"))
     def shown_name(self, audience: Audience) -> SafeString:
         return format_html("<bdi>{}</bdi>", audience.name)
 
-    @admin.display(description="Contacts")
+    @admin.display(description=_lazy("Contacts"))
     def members(self, audience: Audience) -> SafeString:
         url = f"{reverse('admin:contacts_contact_changelist')}?audience={audience.pk}"
         return format_html('<a href="{}"><bdi dir="ltr">{}</bdi></a>', url, f"{audience.size:,}")  # type: ignore[attr-defined]
 
-    @admin.display(description="Description")
-    def about(self, audience: Audience) -> str:
-        return audience.description or "–"
+    @admin.display(description=_lazy("Description"))
+    def about(self, audience: Audience) -> SafeString:
+        return format_html("<bdi>{}</bdi>", audience.description or "–")
 
-    @admin.display(description="Added")
+    @admin.display(description=_lazy("Added"))
     def added(self, audience: Audience) -> SafeString:
         return moment(audience.created_at)
 
@@ -79,10 +86,10 @@ class AudienceAdmin(ContactsAdmin):
             except audiences.AudienceExists as problem:
                 form.add_error("name", problem.message)
             else:
-                self.note(request, audience, "Added.", flag=ADDITION)
-                self.message_user(request, f"“{audience}” is added.", messages.SUCCESS)
+                self.note(request, audience, noop("Added."), flag=ADDITION)
+                self.message_user(request, _("“%(name)s” is added.") % {"name": audience}, messages.SUCCESS)
                 return self.to_page("change", audience.pk)
-        return self.page(request, "contacts/audience.html", {"title": "Add an audience", "form": form})
+        return self.page(request, "contacts/audience.html", {"title": _("Add an audience"), "form": form})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -105,8 +112,14 @@ class AudienceAdmin(ContactsAdmin):
                 return self.missing(request, object_id)
             else:
                 if form.has_changed():
-                    self.note(request, audience, f"Changed: {', '.join(form.changed_data)}.")
-                self.message_user(request, "Saved." if form.has_changed() else "Nothing was changed.", messages.SUCCESS)
+                    self.note(
+                        request,
+                        audience,
+                        noop("Changed: %(what)s."),
+                        {"what": [_CHANGES[name] for name in form.changed_data]},
+                    )
+                told = _("Saved.") if form.has_changed() else _("Nothing was changed.")
+                self.message_user(request, told, messages.SUCCESS)
                 return self.to_page("change", audience.pk)
         size = audiences.counts([audience])[audience.pk]
         context = {
@@ -114,7 +127,7 @@ class AudienceAdmin(ContactsAdmin):
             "audience": audience,
             "original": audience,
             "form": form if may_change else None,
-            "size": f"{size:,} contact{'' if size == 1 else 's'}",
+            "size": ngettext("%(count)s contact", "%(count)s contacts", size) % {"count": f"{size:,}"},
             "is_wide": reach(request).is_wide,
         }
         return self.page(request, "contacts/audience.html", context)
@@ -122,7 +135,11 @@ class AudienceAdmin(ContactsAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse | TemplateResponse:
-        told = "Only the list goes: its contacts stay. A program that is still a draft is left without an audience."
+        told = _("Only the list goes: its contacts stay. A program that is still a draft is left without an audience.")
         return self.ask_to_delete(
-            request, object_id, told=told, do=lambda audience: audiences.delete(audience=audience)
+            request,
+            object_id,
+            title=_("Delete audience?"),
+            told=told,
+            do=lambda audience: audiences.delete(audience=audience),
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -16,21 +16,26 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as noop
+from django.utils.translation import ngettext
 
 from contacts import audiences, cells, services
+from contacts.admin.sending import SendingAdmin
 from contacts.admin.sheets import SheetsAdmin
 from contacts.columns import FIELDS
-from contacts.console import AudienceFilter, dress, find_contacts, person
+from contacts.console import GENDER_FILTER, AudienceFilter, dress, find_contacts, person
 from contacts.forms import ContactForm, MembersForm
 from contacts.models import Audience, Contact
 from contacts.resources import columns_of
+from linkit import audit
 from linkit.errors import LinkitError
 from linkit.markup import ltr
 from linkit.models import Organization
 from linkit.permissions import Scope
 from linkit.tenancy import OrganizationFilter, reach
 
-_MOST_AT_ONCE = audiences.MAX_IDS
 _OF_A_PLAIN_SEARCH = {"q", "p", "e", OrganizationFilter.parameter_name}
 
 
@@ -44,18 +49,19 @@ class ContactList(ChangeList):
 
 
 @admin.register(Contact)
-class ContactAdmin(SheetsAdmin):
+class ContactAdmin(SendingAdmin, SheetsAdmin):
     position = 10
-    add_label = "Add a contact"
-    empty_message = "No contact. Add one, or import a CSV or Excel file of them."
+    list_title = _lazy("Contacts")
+    add_label = _lazy("Add a contact")
+    empty_message = _lazy("No contact. Add one, or import a CSV or Excel file of them.")
     hidden_lookups = ["search_text", "search_pieces", "attribute_values", "deleted_at"]
-    list_display = ["name", "organization", "phone", "e_mail", "city", "attributes", "in_audiences"]
+    list_display = ["name", "organization", "phone", "e_mail", "town", "attributes", "in_audiences"]
     list_display_links = ["name", "phone"]
-    list_filter = ["gender", AudienceFilter, OrganizationFilter]
+    list_filter = [GENDER_FILTER, AudienceFilter, OrganizationFilter]
     search_fields = ["search_text"]
-    search_help_text = "Parts of a name, an e-mail address or a number."
+    search_help_text = _lazy("Parts of a name, an e-mail address or a number.")
     sortable_by = ("phone",)  # the one order beside that of time that has an index
-    actions = ["add_to_audience", "take_out_of_audience", "delete_chosen"]
+    actions = ["send_to_chosen", "add_to_audience", "take_out_of_audience", "delete_chosen"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(deleted_at__isnull=True).defer("search_text", "search_pieces")
@@ -71,30 +77,43 @@ class ContactAdmin(SheetsAdmin):
         is_first_of = is_list and not set(request.GET) - _OF_A_PLAIN_SEARCH
         return find_contacts(request, queryset, search_term, is_first_of=is_first_of), False
 
-    def note(self, request: HttpRequest, obj: Model, message: str, *, flag: int = CHANGE, name: str = "") -> None:
+    def note(
+        self,
+        request: HttpRequest,
+        obj: Model,
+        text: str,
+        values: Mapping[str, audit.Value] | None = None,
+        *,
+        flag: int = CHANGE,
+        name: str = "",
+    ) -> None:
         # The audit trail outlives a person's wish to be forgotten.
         own = str(obj.pk) if isinstance(obj, Contact) else name
-        super().note(request, obj, message, flag=flag, name=own)
+        super().note(request, obj, text, values, flag=flag, name=own)
 
     # --- columns ---
 
-    @admin.display(description="Name")
+    @admin.display(description=_lazy("Name"))
     def name(self, contact: Contact) -> SafeString:
         return format_html("<bdi>{}</bdi>", contact.shown_name or "–")
 
-    @admin.display(description="Phone", ordering="primary_phone")
+    @admin.display(description=_lazy("Phone"), ordering="primary_phone")
     def phone(self, contact: Contact) -> SafeString:
         return ltr(contact.primary_phone)
 
-    @admin.display(description="E-mail")
+    @admin.display(description=_lazy("E-mail"))
     def e_mail(self, contact: Contact) -> SafeString:
         return ltr(contact.primary_email or "–")
 
-    @admin.display(description="Attributes")
+    @admin.display(description=_lazy("City"))
+    def town(self, contact: Contact) -> SafeString:
+        return format_html("<bdi>{}</bdi>", contact.city or "–")
+
+    @admin.display(description=_lazy("Attributes"))
     def attributes(self, contact: Contact) -> SafeString:
         return format_html("<bdi>{}</bdi>", contact.shown_values or "–")  # type: ignore[attr-defined]
 
-    @admin.display(description="Audiences")
+    @admin.display(description=_lazy("Audiences"))
     def in_audiences(self, contact: Contact) -> SafeString:
         return format_html("<bdi>{}</bdi>", contact.shown_audiences or "–")  # type: ignore[attr-defined]
 
@@ -111,11 +130,11 @@ class ContactAdmin(SheetsAdmin):
             except services.PhoneTaken as problem:
                 form.add_error("primary_phone", problem.message)
             else:
-                self.note(request, contact, "Added.", flag=ADDITION)
-                self.message_user(request, f"{contact} is added.", messages.SUCCESS)
+                self.note(request, contact, noop("Added."), flag=ADDITION)
+                self.message_user(request, _("%(name)s is added.") % {"name": contact}, messages.SUCCESS)
                 return self.to_page("change", contact.pk)
         context = {
-            "title": "Add a contact",
+            "title": _("Add a contact"),
             "form": form,
             "is_wide": reach(request).is_wide,
             **self.chooser(request, organization, Scope.CONTACTS),
@@ -144,8 +163,8 @@ class ContactAdmin(SheetsAdmin):
                 return self.missing(request, object_id)
             else:
                 if fields:
-                    self.note(request, changed, f"Changed: {form.labels_of(fields)}.")
-                self.message_user(request, "Saved." if fields else "Nothing was changed.", messages.SUCCESS)
+                    self.note(request, changed, noop("Changed: %(what)s."), {"what": form.labels_of(fields)})
+                self.message_user(request, _("Saved.") if fields else _("Nothing was changed."), messages.SUCCESS)
                 return self.to_page("change", contact.pk)
         context = {"form": form, "organization": contact.organization, "can_delete": True}
         return self.page(request, "contacts/contact.html", {**self._frame(request, contact), **context})
@@ -153,12 +172,18 @@ class ContactAdmin(SheetsAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse | TemplateResponse:
-        told = "It leaves all audiences and its number is free again. Messages that were sent to it stay in the log."
-        return self.ask_to_delete(request, object_id, told=told, do=lambda contact: services.delete(contact=contact))
+        told = _("It leaves all audiences and its number is free again. Messages that were sent to it stay in the log.")
+        return self.ask_to_delete(
+            request,
+            object_id,
+            title=_("Delete contact?"),
+            told=told,
+            do=lambda contact: services.delete(contact=contact),
+        )
 
     def _facts_page(self, request: HttpRequest, contact: Contact) -> TemplateResponse:
         columns = columns_of(contact.organization)
-        own = [(ContactForm.base_fields[field].label or field.capitalize(), key) for key, field in FIELDS.items()]
+        own = [(ContactForm.base_fields[field].label, key) for key, field in FIELDS.items()]
         custom = [(attribute.display_name, key) for key, attribute in columns.attributes.items()]
         facts = {
             name: [(label, cells.shown(cells.stored(contact, key, columns))) for label, key in pairs]
@@ -172,6 +197,7 @@ class ContactAdmin(SheetsAdmin):
             "contact": contact,
             "original": contact,
             "audiences": contact.audiences.order_by("name"),
+            "may_send": self.is_allowed(request, Scope.SEND, contact),
             "is_wide": reach(request).is_wide,
         }
 
@@ -180,33 +206,34 @@ class ContactAdmin(SheetsAdmin):
     def has_write_permission(self, request: HttpRequest) -> bool:
         return reach(request).allows(Scope.CONTACTS)
 
-    @admin.action(description="Add to an audience…", permissions=["write"])
+    @admin.action(description=_lazy("Add to an audience…"), permissions=["write"])
     def add_to_audience(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
-        return self._members(request, queryset, action="add_to_audience", label="Add", may_make=True)
+        return self._members(request, queryset, action="add_to_audience", may_make=True)
 
-    @admin.action(description="Take out of an audience…", permissions=["write"])
+    @admin.action(description=_lazy("Take out of an audience…"), permissions=["write"])
     def take_out_of_audience(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
-        return self._members(request, queryset, action="take_out_of_audience", label="Take out", may_make=False)
+        return self._members(request, queryset, action="take_out_of_audience", may_make=False)
 
-    @admin.action(description="Delete…", permissions=["write"])
+    @admin.action(description=_lazy("Delete…"), permissions=["write"])
     def delete_chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> HttpResponse | None:
-        chosen = self._chosen(request, queryset)
+        chosen = self.chosen(request, queryset)
         if chosen is None:
             return None
         organization, ids = chosen
         if request.POST.get("confirmed") != str(len(ids)):  # also when a list has got longer since the question
-            context = {"title": "Delete contacts?", "label": "Yes, delete", "is_danger": True}
-            return self._ask(request, organization, ids, action="delete_chosen", context=context)
+            context = {"title": _("Delete contacts?"), "label": _("Yes, delete"), "is_danger": True}
+            return self.ask(request, organization, ids, action="delete_chosen", context=context)
         count = services.delete_all(contacts=Contact.objects.filter(organization=organization, pk__in=ids))
-        told = f"{count:,} contact{'' if count == 1 else 's'}"
-        self.note(request, organization, f"Deleted {told}.")
-        self.message_user(request, f"{told} deleted.", messages.SUCCESS)
+        figures = {"count": f"{count:,}"}
+        self.note(request, organization, noop("Contacts deleted: %(count)s."), figures)
+        told = ngettext("%(count)s contact deleted.", "%(count)s contacts deleted.", count) % figures
+        self.message_user(request, told, messages.SUCCESS)
         return None
 
     def _members(
-        self, request: HttpRequest, queryset: QuerySet[Contact], *, action: str, label: str, may_make: bool
+        self, request: HttpRequest, queryset: QuerySet[Contact], *, action: str, may_make: bool
     ) -> HttpResponse | None:
-        chosen = self._chosen(request, queryset)
+        chosen = self.chosen(request, queryset)
         if chosen is None:
             return None
         organization, ids = chosen
@@ -224,9 +251,9 @@ class ContactAdmin(SheetsAdmin):
                 form.add_error("name", problem.message)
             except LinkitError as problem:  # deleted meanwhile
                 form.add_error(None, problem.message)
-        title = "Add to an audience" if may_make else "Take out of an audience"
-        context = {"title": title, "form": form, "label": label}
-        return self._ask(request, organization, ids, action=action, context=context)
+        title = _("Add to an audience") if may_make else _("Take out of an audience")
+        context = {"title": title, "form": form, "label": _("Add") if may_make else _("Take out")}
+        return self.ask(request, organization, ids, action=action, context=context)
 
     def _add(self, request: HttpRequest, organization: Organization, ids: list[UUID], form: MembersForm) -> str:
         audience: Audience | None = form.cleaned_data["audience"]
@@ -235,50 +262,22 @@ class ContactAdmin(SheetsAdmin):
                 organization=organization, name=form.cleaned_data["name"], contact_ids=ids, user=person(request)
             )
             count = len(ids)
-            self.note(request, audience, "Added.", flag=ADDITION)
+            self.note(request, audience, noop("Added."), flag=ADDITION)
         else:
             count = audiences.add(audience=audience, contact_ids=ids)
         there = len(ids) - count
-        self.note(request, audience, f"Put {count:,} contacts into it.")
-        return f"{count:,} added to “{audience}”" + (f"; {there:,} were in it already." if there else ".")
+        self.note(request, audience, noop("Contacts put into it: %(count)s."), {"count": f"{count:,}"})
+        told = ngettext("%(count)s added to “%(audience)s”.", "%(count)s added to “%(audience)s”.", count)
+        told %= {"count": f"{count:,}", "audience": audience}
+        if there:
+            more = ngettext("%(count)s was in it already.", "%(count)s were in it already.", there)
+            more %= {"count": f"{there:,}"}
+            told = f"{told} {more}"
+        return told
 
     def _take_out(self, request: HttpRequest, ids: list[UUID], form: MembersForm) -> str:
         audience: Audience = form.cleaned_data["audience"]
         count = audiences.remove(audience=audience, contact_ids=ids)
-        self.note(request, audience, f"Took {count:,} contacts out of it.")
-        return f"{count:,} taken out of “{audience}”."
-
-    def _chosen(self, request: HttpRequest, queryset: QuerySet[Contact]) -> tuple[Organization, list[UUID]] | None:
-        """Return the contacts that were chosen and their organization; None, and why, when that is not possible."""
-        rows = list(queryset.order_by("pk").values_list("pk", "organization_id")[: _MOST_AT_ONCE + 1])
-        owners = {owner for _, owner in rows}
-        if len(rows) > _MOST_AT_ONCE:
-            problem = f"At most {_MOST_AT_ONCE:,} contacts at once; narrow the list with the search and the filters."
-        elif len(owners) > 1:
-            problem = "Choose contacts of one organization."
-        elif not rows:
-            problem = "These contacts are not there any more."
-        else:
-            organization = reach(request).organizations(Scope.CONTACTS).filter(pk__in=owners).first()
-            if organization is None:
-                raise PermissionDenied
-            return organization, [pk for pk, _ in rows]
-        self.message_user(request, problem, messages.WARNING)
-        return None
-
-    def _ask(
-        self, request: HttpRequest, organization: Organization, ids: list[UUID], *, action: str, context: dict[str, Any]
-    ) -> TemplateResponse:
-        frame = {
-            "organization": organization,
-            "is_wide": reach(request).is_wide,
-            "count": len(ids),
-            "only": Contact.objects.get(pk=ids[0]) if len(ids) == 1 else None,
-            "action": action,
-            "box": ACTION_CHECKBOX_NAME,
-            # All of a list are named by the list itself.
-            "is_across": request.POST.get("select_across") == "1",
-            "chosen": ids[:1] if request.POST.get("select_across") == "1" else ids,
-            "back": request.get_full_path(),
-        }
-        return self.page(request, "contacts/chosen.html", {**frame, **context})
+        self.note(request, audience, noop("Contacts taken out of it: %(count)s."), {"count": f"{count:,}"})
+        told = ngettext("%(count)s taken out of “%(audience)s”.", "%(count)s taken out of “%(audience)s”.", count)
+        return told % {"count": f"{count:,}", "audience": audience}

@@ -19,6 +19,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as noop
+from django.utils.translation import ngettext
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from import_export.admin import ImportExportMixin  # type: ignore[import-untyped]
 from import_export.results import Result  # type: ignore[import-untyped]
@@ -110,8 +113,8 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
 
     def list_tools(self, request: HttpRequest) -> list[tuple[str, str]]:
         narrowed = f"?{request.GET.urlencode()}" if request.GET else ""
-        links = [("Import", reverse("admin:contacts_contact_import"))] if self.has_import_permission(request) else []
-        return [*links, ("Export", f"{reverse('admin:contacts_contact_export')}{narrowed}")]
+        links = [(_("Import"), reverse("admin:contacts_contact_import"))] if self.has_import_permission(request) else []
+        return [*links, (_("Export"), f"{reverse('admin:contacts_contact_export')}{narrowed}")]
 
     # --- import ---
 
@@ -136,7 +139,7 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
             return HttpResponseRedirect(_preview_url(ticket))
         only = list(organizations[:2])
         context = {
-            "title": "Import contacts",
+            "title": _("Import contacts"),
             "form": form,
             "phone": PHONE,
             "optional": [key for key in FIELDS if key != PHONE],
@@ -189,7 +192,7 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
         return reach(request).organizations(Scope.CONTACTS).filter(pk=ticket.organization).first()
 
     def _gone(self, request: HttpRequest) -> HttpResponse:
-        text = "That file is not here: it has been imported, or was uploaded over an hour ago. Upload it again."
+        text = _("That file is not here: it has been imported, or was uploaded over an hour ago. Upload it again.")
         self.message_user(request, text, messages.WARNING)
         return self.to_page("import")
 
@@ -209,11 +212,18 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
                 result = resource.load(sheet, is_dry_run=False, takes_right_rows=takes_right_rows)
                 if result.has_validation_errors() and not takes_right_rows:
                     raise _TakenBack
-                told = _told(result.totals)
-                self.note(request, resource.organization, f"Imported contacts from {ticket.filename}: {told}.")
+                figures = {"file": ticket.filename, **{name: f"{n:,}" for name, n in result.totals.items()}}
+                if result.totals["invalid"]:
+                    text = noop(
+                        "Imported %(file)s: %(new)s new, %(update)s changed, %(skip)s unchanged, %(invalid)s wrong and "
+                        "left out."
+                    )
+                else:
+                    text = noop("Imported %(file)s: %(new)s new, %(update)s changed, %(skip)s unchanged.")
+                self.note(request, resource.organization, text, figures)
         except _TakenBack:  # a contact or an attribute has changed since the preview
             return self._preview(request, ticket, resource, sheet, result)
-        self.message_user(request, f"Imported {ticket.filename}: {told}.", messages.SUCCESS)
+        self.message_user(request, _(text) % figures, messages.SUCCESS)
         return self.to_page("changelist")
 
     def _preview(
@@ -223,7 +233,7 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
         totals["right"] = totals["new"] + totals["update"]
         shown_rows = {problem.row for problem in resource.wrong}
         context = {
-            "title": f"Preview of {ticket.filename}",
+            "title": _("Preview of %(file)s") % {"file": ticket.filename},
             "filename": ticket.filename,
             "organization": resource.organization,
             "is_wide": reach(request).is_wide,
@@ -255,7 +265,7 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
         here = request.GET.copy()
         here[OrganizationFilter.parameter_name] = str(organization.pk)
         context = {
-            "title": "Export contacts",
+            "title": _("Export contacts"),
             "form": form,
             "here": f"?{here.urlencode()}",
             "back": f"?{request.GET.urlencode()}",
@@ -270,11 +280,13 @@ class SheetsAdmin(ImportExportMixin, ContactsAdmin):
     def _download(
         self, request: HttpRequest, resource: ContactResource, contacts: QuerySet[Contact], count: int, format: str
     ) -> HttpResponseBase:
-        number, rest = min(count, MAX_EXPORTED), ""
+        figures = {"count": f"{min(count, MAX_EXPORTED):,}", "format": format.upper()}
+        text = noop("Contacts exported as %(format)s: %(count)s.")
         name = f"contacts-{timezone.localdate():%Y-%m-%d}"
         if count > MAX_EXPORTED:
-            name, rest = f"{name}-first-{MAX_EXPORTED}", " of more; the rest did not fit"
-        self.note(request, resource.organization, f"Exported {_contacts(number)} as {format.upper()}{rest}.")
+            name = f"{name}-first-{MAX_EXPORTED}"
+            text = noop("Contacts exported as %(format)s: %(count)s of more; the rest did not fit.")
+        self.note(request, resource.organization, text, figures)
         rows = resource.rows(contacts, has_numbers=format == "xlsx")
         content = workbook.lines(rows, sheet="Contacts") if format == "xlsx" else spreadsheet.lines(rows)
         return StreamingHttpResponse(
@@ -289,17 +301,8 @@ def _preview_url(ticket: Ticket) -> str:
 
 
 def _too_large() -> str:
-    return f"The file is over {sheets.MAX_BYTES:,} bytes; nothing was imported. Split it."
-
-
-def _contacts(count: int) -> str:
-    return f"{count:,} contact{'' if count == 1 else 's'}"
-
-
-def _told(totals: Mapping[str, int]) -> str:
-    """Return what became of the rows, for a sentence."""
-    told = [f"{totals['new']:,} new", f"{totals['update']:,} changed", f"{totals['skip']:,} unchanged"]
-    return ", ".join([*told, f"{totals['invalid']:,} wrong and left out"] if totals["invalid"] else told)
+    said = _("The file is over %(count)s bytes; nothing was imported. Split it.")
+    return said % {"count": f"{sheets.MAX_BYTES:,}"}
 
 
 def _banner(totals: Mapping[str, int]) -> Banner:
@@ -308,13 +311,16 @@ def _banner(totals: Mapping[str, int]) -> Banner:
     if totals["invalid"] and right:
         return Banner(
             "caution",
-            "Some rows are wrong, so nothing is imported yet",
-            "Correct them and upload the file again, or import only the rows that are right.",
+            _("Some rows are wrong, so nothing is imported yet"),
+            _("Correct them and upload the file again, or import only the rows that are right."),
         )
     if totals["invalid"]:
-        return Banner("bad", "Nothing of this file can be imported", "Correct the rows below and upload it again.")
+        text = _("Correct the rows below and upload it again.")
+        return Banner("bad", _("Nothing of this file can be imported"), text)
     if not right:
-        return Banner(
-            "good", "There is nothing to import", "All contacts of this file are there, with the same values."
-        )
-    return Banner("calm", "Nothing has been written yet", f"{_contacts(right)} would be added or changed.")
+        text = _("All contacts of this file are there, with the same values.")
+        return Banner("good", _("There is nothing to import"), text)
+    text = ngettext(
+        "%(count)s contact would be added or changed.", "%(count)s contacts would be added or changed.", right
+    )
+    return Banner("calm", _("Nothing has been written yet"), text % {"count": f"{right:,}"})

@@ -19,6 +19,7 @@ from django.urls import reverse
 from contacts import attributes, resources, services, sheets
 from contacts.admin import sheets as sheets_admin
 from contacts.models import AttributeType, Contact, CustomAttribute
+from linkit.audit import in_words
 from linkit.models import Organization, User
 from outbox.bulk import uploads
 from outbox.bulk.models import Upload, UploadChunk
@@ -135,7 +136,7 @@ def test_a_sheet_is_shown_first_and_written_when_told_to(
     assert found[OMAR].attribute_values == {str(age.pk): 30}
     entry = LogEntry.objects.latest("pk")
     assert entry.object_repr == "Acme"
-    assert entry.change_message == "Imported contacts from contacts.csv: 1 new, 1 changed, 1 unchanged."
+    assert in_words(entry) == "Imported contacts.csv: 1 new, 1 changed, 1 unchanged."
     assert not Upload.objects.exists()
 
 
@@ -593,9 +594,9 @@ def test_an_export_has_what_the_list_shows(
     _, content = download(stranger, "csv")
     assert [row[0] for row in rows_of(content, "csv")[1:]] == [f"'{OMAR}"]
     assert console("loner").get(reverse(EXPORT)).status_code == 403
-    said = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
-    assert said[0] == ("Acme", "Exported 2 contacts as CSV.")
-    assert ("Stranger", "Exported 1 contact as CSV.") in said
+    said = [(entry.object_repr, in_words(entry)) for entry in LogEntry.objects.order_by("pk")]
+    assert said[0] == ("Acme", "Contacts exported as CSV: 2.")
+    assert ("Stranger", "Contacts exported as CSV: 1.") in said
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
@@ -619,7 +620,7 @@ def test_an_export_reads_in_pieces_and_says_when_it_is_cut(
     answer, content = download(browser, format)
     assert "first-5" in answer["Content-Disposition"]
     assert [row[0] for row in rows_of(content, format)[1:]] == phones[:5]
-    assert LogEntry.objects.latest("pk").change_message.endswith("of more; the rest did not fit.")
+    assert in_words(LogEntry.objects.latest("pk")).endswith("of more; the rest did not fit.")
 
 
 def test_an_export_has_no_other_form(console: Any, make: Make):
