@@ -1,8 +1,8 @@
 """The catalogue of the console's translations: `python -m tests.translations` (`make messages`) brings it up to date.
 
 Texts are found in the code and the templates, new ones are added to each language's `django.po` without a translation,
-and what no page says any more is dropped. The `.mo` beside it is what Django reads: it is committed, so that nobody needs
-a compiler of catalogues to run the product. `tests/linkit/test_translations.py` holds both to the code.
+and what no page says any more is dropped. The `.mo` beside it is what Django reads: it is committed, so that nobody
+needs a compiler of catalogues. `tests/linkit/test_translations.py` holds both to the code.
 """
 
 from __future__ import annotations
