@@ -12,14 +12,17 @@ ONCE = gateway test_tenancy.py test_openapi.py test_docs.py test_env_example.py 
 PYTEST = $(VENV_PYTHON) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL = help
-.PHONY: help run test soak bench check lock clean
+.PHONY: help run test browser screenshots soak bench check messages lock clean
 
 help:
 	@echo "make run     Run everything on this machine: nothing to install, PORT=8000"
 	@echo "make test    Run the tests on PostgreSQL and on SQLite; PYTEST_ARGS='-k outbox' for some of them"
+	@echo "make browser Run the console's tests in a real Chromium, which this machine has to have"
+	@echo "make screenshots  Take the pictures of docs/console.md again, in the same way"
 	@echo "make soak    Run the longest faults and loads, which make test leaves out: PostgreSQL only, some minutes"
 	@echo "make bench   Measure against the goals of speed, beside ceilings and rivals: docs/performance.md"
 	@echo "make check   Format, lint, types, imports, migrations, deployment settings, API schema"
+	@echo "make messages  Find what the console says, and compile its translations: linkit/locale/"
 	@echo "make lock    Compile requirements/*.txt again; UV_ARGS=--upgrade for newer versions"
 	@echo "make clean   Remove .venv/ and caches; the data in var/ stays"
 
@@ -27,7 +30,7 @@ run: .venv/embedded.stamp
 	@exec $(VENV_PYTHON) manage.py up
 
 # What the first leg has compiled the second finds again, also in an image that tells Python to keep nothing.
-test soak: export PYTHONDONTWRITEBYTECODE =
+test browser soak: export PYTHONDONTWRITEBYTECODE =
 
 # Both legs run, whatever becomes of the first.
 test: .venv/dev.stamp
@@ -35,6 +38,14 @@ test: .venv/dev.stamp
 	$(PYTEST) || status=1; \
 	TEST_DATABASE=sqlite $(PYTEST) $(ONCE:%=--ignore=tests/%) || status=1; \
 	exit $$status
+
+# What `make test` skips where Playwright or Chromium is missing, and what fails here then. A language for each process.
+browser: .venv/e2e.stamp
+	BROWSER_TESTS=required $(VENV_PYTHON) -m pytest tests/browser -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+# One after the other: nobody else's messages are in the pictures.
+screenshots: .venv/e2e.stamp
+	BROWSER_TESTS=required SCREENSHOTS=docs/images/console $(VENV_PYTHON) -m pytest tests/browser/test_journey.py $(PYTEST_ARGS)
 
 # One after the other, so that each has the machine to itself.
 soak: .venv/dev.stamp
@@ -54,6 +65,7 @@ bench: .venv/bench.stamp
 	$(VENV_PYTHON) -m tests.benchmarks.bulk --rows $(or $(ROWS),1000000)
 	$(VENV_PYTHON) -m tests.benchmarks.credits
 	$(VENV_PYTHON) -m tests.benchmarks.search --contacts $(or $(ROWS),1000000)
+	$(VENV_PYTHON) -m tests.benchmarks.lists --rows $(or $(ROWS),1000000)
 
 # Settings as in production, with keys that are made here and forgotten.
 check: export PUBLIC_URL = https://sms.example.org
@@ -71,6 +83,10 @@ check: .venv/dev.stamp
 	DATABASE_URL=sqlite://:memory: $(VENV_PYTHON) manage.py makemigrations --check --dry-run; \
 	$(VENV_PYTHON) manage.py check --deploy --fail-level WARNING; \
 	$(VENV_PYTHON) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# New texts come without a translation, and tests/linkit/test_translations.py fails until they have one.
+messages: .venv/dev.stamp
+	$(VENV_PYTHON) -m tests.translations
 
 # The others are held to what base says, so that .venv/ can go from one to the other.
 lock:
