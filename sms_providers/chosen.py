@@ -43,9 +43,7 @@ def queued(attempts: Sequence[Attempt], *, is_test: bool, only_through: str | No
     if only_through:
         return [
             format_html(
-                _(
-                    "Only {} may send it: it was asked for by name, or no other app was there when the message was queued."
-                ),
+                _("Only {} may send it: it was asked for by name, or was the only app when the message was queued."),
                 only_through,
             ),
             *_turns(attempts, is_whole=is_whole, is_pinned=True),
