@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
@@ -128,9 +129,12 @@ def error_body(
 
 
 def _plain(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
-    """Answer outside a view: JSON to API callers, one line of text to everybody else."""
+    """Answer outside a view: JSON to API callers, a page to browsers, one line of text to everybody else."""
     if request.path.startswith("/api/"):
         return JsonResponse(error_body(request.path, status, sentence), status=status)
+    if "text/html" in request.headers.get("Accept", ""):
+        page = render_to_string("linkit/error.html", {"status": status, "sentence": sentence})
+        return HttpResponse(page, status=status)
     title = HTTPStatus(status).phrase
     return HttpResponse(f"{status} {title}. {sentence}\n", status=status, content_type="text/plain; charset=utf-8")
 
@@ -141,6 +145,12 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _plain(request, 403, _("You may not do this."))
+
+
+def form_out_of_date(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form without its CSRF token. `reason` is for programmers."""
+    sentence = _("Nothing was done: this form is out of date, or cookies are off. Load its page again and repeat it.")
+    return _plain(request, 403, sentence)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -174,6 +174,7 @@ if TRUSTED_PROXY_COUNT:
 SECURE_REDIRECT_EXEMPT = [r"^api/v1/(ping|health)$"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "linkit_session", "linkit_csrf"
+CSRF_FAILURE_VIEW = "linkit.error_responses.form_out_of_date"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self';"

@@ -134,3 +134,20 @@ def test_errors_of_pages_are_in_the_readers_language(client: Client):
     english = client.get("/nothing")
     assert (english.status_code, english["Content-Language"]) == (404, "en")
     assert client.get("/nothing", headers={"accept-language": "ar"})["Content-Language"] == "ar"
+
+
+def test_an_error_is_a_page_in_the_readers_language(client: Client):
+    missing = client.get("/nowhere", headers={"accept": "text/html", "accept-language": "ar"})
+    assert missing.status_code == 404
+    assert 'dir="rtl"' in missing.text
+    assert "There is nothing here" not in missing.text
+    assert missing.headers["Content-Security-Policy"] == settings.CONTENT_SECURITY_POLICY
+    assert "style=" not in missing.text
+
+
+def test_a_form_without_its_token_says_that_nothing_was_done():
+    careful = Client(enforce_csrf_checks=True)
+    answer = careful.post(reverse("admin:login"), {"username": "x", "password": "y"}, headers={"accept": "text/html"})
+    assert answer.status_code == 403
+    assert "Nothing was done" in answer.text
+    assert "CSRF" not in answer.text

@@ -22,9 +22,9 @@ every_language = pytest.mark.parametrize("language", translations.LANGUAGES)
 
 @every_language
 def test_every_text_is_translated(language: str):
-    wanted = {message.id for message in translations.found() if message.id}
+    wanted = {(message.id, message.context) for message in translations.found() if message.id}
     catalogue = translations.stored(language)
-    known = {message.id for message in catalogue if message.id}
+    known = {(message.id, message.context) for message in catalogue if message.id}
     assert not wanted - known, "run `make messages` and translate"
     assert not known - wanted, "no page says this any more: run `make messages`"
     assert translations.untranslated(catalogue) == []
@@ -58,7 +58,8 @@ def test_what_django_reads_is_what_is_written_down(language: str):
             continue
         one = message.id if isinstance(message.id, str) else message.id[0]
         if isinstance(message.id, str):
-            assert read.gettext(one) == message.string, "run `make messages`"
+            known = read.pgettext(message.context, one) if message.context else read.gettext(one)
+            assert known == message.string, "run `make messages`"
         else:
             forms = [read.ngettext(one, message.id[1], number) for number in (0, 1, 2, 3, 11, 100)]
             assert forms == _forms(message), "run `make messages`"
