@@ -5,6 +5,7 @@ PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV_PYTHON = .venv/bin/python
 # What touches no database, or only asks who may, is tried on the first leg only.
 ONCE = gateway test_tenancy.py test_openapi.py test_docs.py test_env_example.py console/test_console_access.py \
+	console/test_console_roles.py linkit/test_translations.py linkit/test_segments_js.py \
 	contacts/test_rendering.py linkit/test_encoding.py linkit/test_phone_fast_path.py linkit/test_segment_vectors.py \
 	outbox/bulk/test_columns.py outbox/bulk/test_reading_csv.py outbox/bulk/test_reading_xlsx.py outbox/bulk/test_rows.py \
 	sms_providers/adapters sms_providers/test_transport.py

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from rest_framework.test import APIClient
@@ -19,6 +20,9 @@ from tests.gateway import Gateway
 from tests.stack import Blocker, Stack, Template
 
 offline.close_the_network()
+# How long an example takes says how busy the machine is, and `timeout` guards against those that hang.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 pytest.register_assert_rewrite("tests.e2e.aftermath")
 
 

@@ -454,9 +454,7 @@ ODD = st.recursive(
 
 
 @given(data=st.data())
-@hypothesis.settings(
-    max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
+@hypothesis.settings(max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 def test_no_answer_is_too_odd_to_be_read(
     adapter: ProviderAdapter, caplog: pytest.LogCaptureFixture, data: st.DataObject
 ):

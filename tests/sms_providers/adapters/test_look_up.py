@@ -287,9 +287,7 @@ json_values = st.recursive(
 )
 
 
-@hypothesis.settings(
-    max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
+@hypothesis.settings(max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @given(
     entry=st.dictionaries(st.sampled_from(["status", "Status", "DLR", "price", "messageCount", "Cost"]), json_values)
 )
