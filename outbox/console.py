@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop as noop
 from django.utils.translation import ngettext
 
 from linkit.markup import amount, in_figures, moment
-from outbox.bulk import jobs
+from outbox.bulk import prices
 from outbox.bulk.models import BulkJob, JobStatus, Mode
 from outbox.bulk.reading import Table
 from outbox.forms import SEPARATOR_NAMES
@@ -146,7 +146,7 @@ def what_a_retry_does(job: BulkJob) -> list[str]:
         count,
     )
     told = [text % {"count": f"{count:,}", "app": catalogue.app_name(job.provider_slug)}]
-    cost = jobs.cost_of_failed(job)
+    cost = prices.of_failed(job)
     if cost is None:
         told.append(_("That costs no credits."))
     else:

@@ -12,16 +12,15 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as noop
 
-from billing import rates
-from billing.rates import Tariff
 from linkit import clock
 from linkit.models import Organization
 from outbox.bulk.models import BulkJob, Mode
+from outbox.bulk.prices import tariff_of
 from outbox.bulk.reading import Overrides, Table, UnreadableFile, open_table
 from outbox.bulk.report import RecentMessages, Report
 from outbox.bulk.rows import ERRORS_COLUMN, RowChecker, RowError, ValidRow
-from sms_providers import catalogue, charging
-from sms_providers.models import OrganizationApp, Source
+from sms_providers import catalogue
+from sms_providers.models import OrganizationApp
 
 BATCH = 5000  # rows; writing them takes a tenth of a second
 MANY_ROWS = noop("The file has more than %(most)s rows; nothing was sent. Split it.")
@@ -37,13 +36,7 @@ class Batch(NamedTuple):
 
 def report_for(job: BulkJob, table: Table) -> Report:
     """Return the empty report on a file of `job`, which need not be saved."""
-    return Report(table, rate=job.max_per_second, tariff=_tariff(job))
-
-
-def _tariff(job: BulkJob) -> Tariff | None:
-    if not charging.is_charged(is_test=job.is_test, source=Source.BULK, app=job.app):
-        return None
-    return rates.tariffs({job.organization_id}, today=job.created_at.date())[job.organization_id]
+    return Report(table, rate=job.max_per_second, tariff=tariff_of(job, today=job.created_at.date()))
 
 
 class Batches(contextlib.AbstractContextManager["Batches"]):

@@ -10,24 +10,20 @@ import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet, Sum
-from django.db.models.functions import Left
+from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as noop
 
-from billing import rates
 from linkit import clock
 from linkit.errors import Conflict, InvalidInput, Missing
 from outbox.bulk import counters
 from outbox.bulk.models import ENDED, LIVE, BulkJob, JobStatus
 from outbox.models import Message
-from sms_providers import charging
-from sms_providers.models import OrganizationApp, Source, Status
+from sms_providers.models import OrganizationApp, Status
 
 
 def find(*, jobs: QuerySet[BulkJob], job_id: str) -> BulkJob:
@@ -160,18 +156,6 @@ def retry_failed(job: BulkJob) -> None:
             work_expires_at=None,
             updated_at=clock.now(),
         )
-
-
-def cost_of_failed(job: BulkJob) -> Decimal | None:
-    """Return how many credits its failed messages cost if all of them are sent now; None when they cost none."""
-    app = OrganizationApp.objects.defer("credentials").filter(pk=job.app_id or 0).first()
-    if not charging.is_charged(is_test=job.is_test, source=Source.BULK, app=app):
-        return None
-    failed = Message.objects.filter(job=job.pk, status=Status.FAILED).order_by()
-    # A price is of a prefix of up to eight digits.
-    parts = failed.values_list(Left("recipient", 9)).annotate(Sum("segment_count"))
-    tariff = rates.tariffs({job.organization_id}, today=clock.now().date())[job.organization_id]
-    return sum((tariff.price(prefix) * count for prefix, count in parts), Decimal(0))
 
 
 def lock(job_id: UUID | None) -> BulkJob | None:

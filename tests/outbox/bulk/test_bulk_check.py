@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from billing.models import Rate
 from linkit import clock
+from linkit.models import Organization
 from outbox.bulk.models import BulkJob, UploadChunk
 from outbox.models import Message
 from outbox.services import enqueue
@@ -116,6 +119,15 @@ def test_the_time_it_takes_is_at_the_rate_of_the_app(check: Upload, rate: int | 
     OrganizationApp.objects.update(max_per_second=rate)
     body = check(csv_of(*rows(5))).json()
     assert (body["max_per_second"], body["estimated_seconds"]) == (rate, seconds)
+
+
+def test_what_it_costs_is_told_where_it_costs_credits(check: Upload, organization: Organization):
+    long = "x" * 161  # two parts
+    file = csv_of(["0501234567", "Hello"], ["0501234568", long], ["+201001234567", "Hello"], ["12", "Hello"])
+    assert check(file).json()["credit_cost"] is None
+    OrganizationApp.objects.update(is_metered=True)
+    Rate.objects.create(organization=organization, prefix="20", price=Decimal("0.5"), valid_from=clock.now().date())
+    assert check(file).json()["credit_cost"] == 6.161  # three parts at 1.887, and one at 0.5
 
 
 def test_what_was_detected_is_told_and_can_be_overridden(check: Upload):
