@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable
 from datetime import date
 from decimal import Decimal
@@ -26,6 +27,12 @@ class Tariff:
         for rate in sorted(rates, key=lambda rate: rate.valid_from):
             (general if rate.organization_id is None else own)[rate.prefix] = rate.price
         self._by_prefix = (own, general)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for tariffs that price every number alike."""
+        prices = [sorted(prices.items()) for prices in self._by_prefix]
+        return hashlib.sha256(f"{prices} {settings.SMS_CREDIT_RATE}".encode()).hexdigest()
 
     def price(self, recipient: str = "") -> Decimal:
         """Return the credits for one part to a number in E.164; without one, to any number."""

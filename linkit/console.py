@@ -100,14 +100,15 @@ class ConsoleSite(AdminSite):
                 model_admin = self.get_model_admin(entry["model"])
                 if not isinstance(model_admin, ConsoleAdmin):
                     continue
-                for name, url, section in (Page(*page) for page in model_admin.console_pages(request)):
+                for name, url, section, position in (Page(*page) for page in model_admin.console_pages(request)):
                     page = {
                         "name": name,
                         "object_name": url.strip("/").replace("/", "-"),
                         "admin_url": url,
                         "add_url": None,
                     }
-                    sections[section or model_admin.section].append((model_admin.position - 1, page))
+                    place = model_admin.position - 1 if position is None else position
+                    sections[section or model_admin.section].append((place, page))
                 sections[model_admin.section].append(
                     (model_admin.position, {**entry, "name": model_admin.list_title or entry["name"]})
                 )

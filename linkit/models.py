@@ -205,10 +205,11 @@ class ApiKey(Token):
 class AuditEntry(LogEntry):
     """Who did what in the console, and to which organization: its administrators may see it. `linkit.audit` writes it.
 
-    The organization is empty for what concerns the whole platform, such as a person or a general rate.
+    The organization is empty for what concerns the whole platform, such as a person or a general rate, and when it is
+    no more: the trail outlives it.
     """
 
-    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+", db_index=False)
+    organization = models.ForeignKey(Organization, models.SET_NULL, null=True, related_name="+", db_index=False)
 
     if TYPE_CHECKING:
         objects: ClassVar[models.Manager[AuditEntry]]  # type: ignore[assignment]

@@ -105,11 +105,12 @@ class Section(TextChoices):
 
 
 class Page(NamedTuple):
-    """A page of the navigation that is no list; `section` when it is not its list's."""
+    """A page of the navigation that is no list; `section` when it is not its list's, `position` when not before it."""
 
     name: _StrOrPromise
     url: str
     section: Section | None = None
+    position: int | None = None
 
 
 class CappedPaginator(Paginator):

@@ -198,7 +198,7 @@ class _Arrival:
                 self._insert([place for place, each in senders.items() if each == sender], sender)
             if not self._undecided(places):
                 return
-        changing = NoApp("The apps that may send it keep changing; nothing was queued. Try again.")
+        changing = NoApp(_("The apps that may send it keep changing; nothing was queued. Try again."))
         self.fates |= dict.fromkeys(self._undecided(places), changing)
 
     def _senders(self, places: Iterable[int]) -> dict[int, Sender]:
@@ -293,7 +293,7 @@ def _pinned_app(organization: Organization, slug: str, *, is_test: bool) -> Orga
         app = next((app for app in apps if app.slug == slug and app.is_usable), None)
         if app is None and not (is_test and slug == SANDBOX):
             raise NoApp(
-                f"There is no app '{slug}' that is installed and enabled; nothing was queued.",
+                _("There is no app '%(slug)s' that is installed and enabled; nothing was queued.") % {"slug": slug},
                 fields={"preferred_provider_slug": ["Not installed and enabled."]},
                 reason="app_not_installed",
             )
@@ -303,7 +303,7 @@ def _pinned_app(organization: Organization, slug: str, *, is_test: bool) -> Orga
     if [app.slug for app in apps] == [SANDBOX] and apps[0].is_usable:
         # Decided here and for good: an app that is uninstalled later must not send its messages into the simulator.
         return apps[0]
-    raise NoApp("No SMS app is installed and enabled; nothing was queued. Install one in the App Store.")
+    raise NoApp(_("No SMS app is installed and enabled; nothing was queued. Install one in the App Store."))
 
 
 def find(*, messages: QuerySet[Message], message_id: str) -> Message:

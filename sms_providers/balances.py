@@ -24,12 +24,17 @@ EVERY = timedelta(minutes=20)  # of one app, whether it answers or not
 WINDOW = 45.0  # seconds of asking in one round: those that it leaves are the first of the next
 _CALL_LIMIT = timedelta(seconds=10)
 _GRAIN = Decimal("0.00001")
+_TOO_MUCH = Decimal(10) ** 20  # for the column
 
 
 def keep(app: OrganizationApp, balance: Balance) -> None:
-    """Remember what the provider has just said is left."""
+    """Remember what the provider of `app`, as it was read before the question, has just said is left."""
+    if abs(balance.amount) >= _TOO_MUCH:
+        logger.warning("App %s has a balance that is no balance: %.30s", app.pk, balance.amount)
+        return
     unit = (balance.currency or balance.unit)[:32]
-    OrganizationApp.objects.filter(pk=app.pk, uninstalled_at=None).update(
+    # Unless it has been changed meanwhile: the answer may be of other credentials.
+    OrganizationApp.objects.filter(pk=app.pk, uninstalled_at=None, updated_at=app.updated_at).update(
         balance=balance.amount.quantize(_GRAIN), balance_unit=unit, balance_read_at=Now()
     )
 

@@ -31,6 +31,7 @@ from sms_providers.results import Outcome
 from sms_providers.usage import Figures
 
 _ON_THE_REQUEST = "_sms_providers_month"
+_HAS_SENT = "_linkit_has_sent"
 # Counting thirty days of a million messages takes a second, one day a hundredth of it. A day that is over changes only
 # when an unknown outcome is settled or a message is tried again: so those are counted once an hour, and the page says
 # when; today is counted each time.
@@ -66,7 +67,14 @@ def month(request: HttpRequest) -> Month | None:
 
 
 def has_sent(request: HttpRequest) -> bool:
-    """Whether anything was ever sent in reach, also in a test."""
+    """Whether anything was ever sent in reach, also in a test. Asked once for a request."""
+    if not hasattr(request, _HAS_SENT):
+        setattr(request, _HAS_SENT, _has_sent(request))
+    found: bool = getattr(request, _HAS_SENT)
+    return found
+
+
+def _has_sent(request: HttpRequest) -> bool:
     return reach(request).narrow(SmsLog.objects.all(), "organization", Scope.READ).order_by().exists()
 
 

@@ -108,8 +108,13 @@ class InstallationForm(forms.ModelForm):
         labels = {field.name: field.label for field in self.credential_fields}
         with translation.override("en"):
             ours = {name: str(self.fields[name].label) for name in self.our_names}
-        names = (name.removeprefix(_CREDENTIAL).removeprefix(_REMOVE) for name in self.changed_data)
-        return list(dict.fromkeys(labels.get(name) or ours[name] for name in names))
+        names = (name.removeprefix(_CREDENTIAL) for name in self.changed_data if not name.startswith(_REMOVE))
+        return [labels.get(name) or ours[name] for name in names]
+
+    def removed_names(self) -> list[str]:
+        """Return the secrets that are taken away, as `changed_names` does."""
+        labels = {_REMOVE + field.name: field.label for field in self.credential_fields}
+        return [labels[name] for name in self.changed_data if name in labels]
 
     def refuse(self, problem: InvalidInput) -> None:
         """Show what the service found wrong, each text beside its field."""

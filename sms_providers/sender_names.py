@@ -9,6 +9,7 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.core.cache import cache
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from linkit.errors import InvalidInput
@@ -64,7 +65,8 @@ def _known(app: OrganizationApp) -> dict[str, Any]:
 
 def _asked(app: OrganizationApp) -> dict[str, Any]:
     try:
-        adapter = sending.route_through(app).adapter
+        with translation.override("en"):
+            adapter = sending.route_through(app).adapter
         names = adapter.sender_names(Budget(limit=settings.PROVIDER_CALL_LIMIT_WEB))
     except InvalidInput as error:
         return {"names": [], "problem": (error.reason, error.message)}

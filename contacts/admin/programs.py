@@ -104,7 +104,7 @@ def _possible(program: SmsProgram) -> list[str]:
 
 @admin.register(SmsProgram)
 class SmsProgramAdmin(ReadOnlyAdmin, TenantAdmin):
-    section, position = Section.MESSAGES, 22
+    section, position = Section.MESSAGES, 23
     list_title = _lazy("SMS programs")
     add_label = _lazy("Add a program")
     empty_message = _lazy("No program yet. One sends a text with placeholders to every contact of an audience.")

@@ -24,14 +24,14 @@ from django.utils.translation import gettext_noop as noop
 from django.utils.translation import override
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from linkit.errors import LinkitError
+from linkit.errors import LinkitError, Missing
 from linkit.markup import badge, ltr, moment
 from linkit.models import User
 from linkit.parsing import is_over
 from linkit.permissions import Scope
-from linkit.tenancy import OrganizationFilter, ReadOnlyAdmin, Section, TenantAdmin, person, reach
+from linkit.tenancy import OrganizationFilter, Page, ReadOnlyAdmin, Section, TenantAdmin, person, reach
 from outbox import console, tasks
-from outbox.bulk import answers, checking, drafts, errors_file, jobs, receiving, uploads
+from outbox.bulk import answers, checking, drafts, errors_file, jobs, prices, receiving, uploads
 from outbox.bulk.models import LIVE, BulkDraft, BulkJob, JobStatus
 from outbox.bulk.reading import Overrides, open_table
 from outbox.forms import SendFileForm
@@ -99,7 +99,7 @@ def _possible(job: BulkJob) -> Collection[str]:
 
 @admin.register(BulkJob)
 class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
-    section, position = Section.MESSAGES, 21
+    section, position = Section.MESSAGES, 22
     list_title = _lazy("Bulk jobs")
     empty_message = _lazy("No file has been sent yet. “Send a file” checks one first, and sends it when you say so.")
     hidden_lookups = ["content_hash", "request_digest", "idempotency_key", "work_token", "options", "report"]
@@ -138,8 +138,9 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
             *super().get_urls(),
         ]
 
-    def console_pages(self, request: HttpRequest) -> list[tuple[str, str]]:
-        return [(_("Send a file"), reverse("admin:send_file"))] if reach(request).allows(Scope.SEND) else []
+    def console_pages(self, request: HttpRequest) -> list[Page]:
+        page = Page(_("Send a file"), reverse("admin:send_file"), position=2)
+        return [page] if reach(request).allows(Scope.SEND) else []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         files = super().get_queryset(request).filter(program_id=None)
@@ -203,7 +204,13 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
             filename=file.name or "",
             overrides=form.overrides,
             mode=mode,
-            report={**report, "errors": errors.shown, "more_rows": errors.more, "samples": samples},
+            report={
+                **report,
+                "errors": errors.shown,
+                "more_rows": errors.more,
+                "samples": samples,
+                "prices": prices.fingerprint(app),
+            },
         )
 
     def check_view(self, request: HttpRequest, draft_id: UUID) -> HttpResponse | TemplateResponse:
@@ -230,7 +237,12 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
         if not reach(request).allows(Scope.SEND):
             raise PermissionDenied
         draft = self._draft(request, draft_id)
-        return errors_file.download_of_draft(draft) if draft is not None else self._draft_missing(request)
+        if draft is None:
+            return self._draft_missing(request)
+        try:
+            return errors_file.download_of_draft(draft)
+        except Missing:  # sent or replaced meanwhile
+            return self._draft_missing(request)
 
     def _draft(self, request: HttpRequest, draft_id: UUID) -> BulkDraft | None:
         """Return a file that this person has checked, if they may still send it."""
@@ -260,6 +272,10 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
 
     def _confirm(self, request: HttpRequest, draft: BulkDraft, user: User) -> HttpResponse | TemplateResponse:
         app = draft.app
+        if draft.report.get("prices") != prices.fingerprint(app):
+            text = _("Nothing was sent: the prices have changed since this file was checked. Upload it again.")
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:send_file"))
         try:
             sending.route_through(app)
             with uploads.opened(draft.upload) as file:

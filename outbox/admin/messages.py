@@ -242,7 +242,7 @@ def _uuid(typed: str) -> UUID | None:
 
 @admin.register(Message)
 class MessageAdmin(SendOnePages, MessageListAdmin):
-    section, position = Section.MESSAGES, 20  # “Send one” stands before it, and comes first
+    section, position = Section.MESSAGES, 20
     list_title = _lazy("Outbox")
     story_template = "outbox/message.html"
     hidden_lookups = ["request_digest", "claim_token", "text", "meta"]

@@ -68,7 +68,7 @@ class SendOnePages(TenantAdmin):
         pages = super().console_pages(request)
         if not reach(request).allows(Scope.SEND):
             return pages
-        return [Page(_("Send one"), reverse("admin:send_one")), *pages]
+        return [Page(_("Send one"), reverse("admin:send_one"), position=1), *pages]
 
     # --- the page ---
 

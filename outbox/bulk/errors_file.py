@@ -20,6 +20,7 @@ from outbox.bulk.models import BulkDraft, BulkJob, BulkRowError, JobStatus
 from outbox.bulk.reading import Overrides, Table, open_table
 from outbox.bulk.rows import ERRORS_COLUMN, RowChecker
 from outbox.models import Message
+from outbox.sentences import in_words
 from sms_providers import catalogue
 from sms_providers.models import Status
 
@@ -32,7 +33,7 @@ def check(job: BulkJob) -> None:
         raise Conflict(_("The file is still being read; ask again in a moment."), reason="wrong_state")
     if not job.total_count:
         text = _("No row of the file was read: %(why)s")
-        raise Conflict(text % {"why": job.error_message}, reason="wrong_state")
+        raise Conflict(text % {"why": in_words(job.error_message, job.reason)}, reason="wrong_state")
     if job.upload_id is None:
         raise Missing(_("The file of this job has been deleted, and its rows with it."), reason="file_deleted")
 
@@ -61,9 +62,14 @@ def lines(job: BulkJob) -> Iterator[bytes]:
 
 
 def download_of_draft(draft: BulkDraft) -> StreamingHttpResponse:
-    """Return the wrong rows of a checked file, in the same form, as a file to save."""
+    """Return the wrong rows of a checked file, in the same form, as a file to save.
+
+    Raises `Missing` when the file is not there any more.
+    """
+    pieces = lines_of_draft(draft)
+    first = next(pieces)  # the file is opened before anything is answered
     return StreamingHttpResponse(
-        lines_of_draft(draft),
+        chain([first], pieces),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="errors-{draft.pk}.csv"'},
     )

@@ -26,6 +26,12 @@ def tariff_of(job: BulkJob, *, today: date) -> Tariff | None:
     return rates.tariffs({job.organization_id}, today=today)[job.organization_id]
 
 
+def fingerprint(app: OrganizationApp) -> str:
+    """Return what tells whether a file through this app would cost the same as at another time."""
+    tariff = tariff_of(BulkJob(organization_id=app.organization_id, app_id=app.pk), today=clock.now().date())
+    return tariff.fingerprint if tariff else ""
+
+
 def of_failed(job: BulkJob) -> Decimal | None:
     """Return how many credits its failed messages cost if all of them are sent now; None when they cost none."""
     tariff = tariff_of(job, today=clock.now().date())

@@ -98,7 +98,9 @@ class ReportSerializer(serializers.Serializer[Any]):
         child=serializers.DictField(), help_text="The first character of a message that forces UCS-2: rows, first row."
     )
     credit_cost = serializers.FloatField(
-        allow_null=True, help_text="Of all valid rows at the rates of the day; null when they cost no credits."
+        required=False,
+        allow_null=True,
+        help_text="Of all valid rows at the rates of the day; null when they cost no credits.",
     )
     scheduled = serializers.IntegerField(help_text="Rows with a time ahead.")
     max_per_second = serializers.IntegerField(allow_null=True, help_text="The app's rate.")

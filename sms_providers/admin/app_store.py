@@ -280,10 +280,11 @@ class OrganizationAppAdmin(TenantAdmin):
                 self.message_user(request, problem.message, messages.ERROR)
                 return HttpResponseRedirect(_url(app))
             else:
-                changed = form.changed_names()
-                if changed:
+                if changed := form.changed_names():
                     self.note(request, app, noop("Changed: %(what)s."), {"what": changed})
-                told = _("Saved.") if changed else _("Nothing was changed.")
+                if removed := form.removed_names():
+                    self.note(request, app, noop("Removed: %(what)s."), {"what": removed})
+                told = _("Saved.") if changed or removed else _("Nothing was changed.")
                 self.message_user(request, told, messages.SUCCESS)
                 return HttpResponseRedirect(_url(app))
         return self._form_page(request, form, adapter, app.organization, catalogue.app_name(app.slug), app=app)

@@ -42,7 +42,7 @@ _UUID = r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
 
 @admin.register(SmsLog)
 class SmsLogAdmin(UsagePages, MessageListAdmin):
-    section, position = Section.MESSAGES, 20
+    section, position = Section.MESSAGES, 21
     story_template = "sms_providers/sms_log.html"
     hidden_lookups = ["idempotency_key", "request_digest", "text"]
     empty_message = _lazy("No SMS has been sent yet. Send one by hand, or make an API key and call the API.")

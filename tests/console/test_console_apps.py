@@ -131,6 +131,7 @@ def test_an_optional_secret_can_be_removed(console: Any, organization: Organizat
     app.refresh_from_db()
     assert "auth_token" not in app.credentials
     assert app.credentials["api_key_secret"] == "b" * 32
+    assert "Removed: Auth token." in [in_words(entry) for entry in LogEntry.objects.all()]
 
 
 def test_viewers_see_which_credentials_are_set_and_no_value(console: Any, installed: OrganizationApp):

@@ -243,3 +243,11 @@ def test_a_note_keeps_its_gaps(record: Any):
     assert json.loads(entry.change_message) == {
         "text": "Did %(what)s to %(name)s.", "values": {"what": ["this"], "name": "x"},
     }  # fmt: skip
+
+
+def test_the_trail_outlives_the_organization(console: Any):
+    empty = factories.make_organization("Empty")
+    browser = console("superuser")
+    browser.post(reverse("admin:linkit_organization_delete", args=[empty.pk]), {"post": "yes"})
+    assert not Organization.objects.filter(pk=empty.pk).exists()
+    assert "Empty" in browser.get(reverse("admin:linkit_auditentry_changelist")).text

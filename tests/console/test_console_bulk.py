@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from csv import reader as csv_reader
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils.translation import get_language
 
-from linkit import audit
+from billing.models import Rate
+from linkit import audit, clock
 from linkit.markup import in_figures
 from linkit.models import Organization
 from outbox.bulk import drafts, jobs, receiving, work
@@ -116,6 +118,29 @@ def test_a_file_is_checked_and_sent_only_when_confirmed(console: Any, sandbox: O
     job.refresh_from_db()
     assert (job.sent_count, job.failed_count, job.status) == (3, 1, "partly_failed")
     assert {log.recipient for log in SmsLog.objects.all()} == {number for number, _ in rows}
+
+
+def test_a_price_that_has_changed_since_the_check_sends_nothing(console: Any, sandbox: OrganizationApp):
+    OrganizationApp.objects.update(is_metered=True)
+    browser = console("operator")
+    check = upload(browser, sandbox, csv(*good(2)))
+    assert "3.774" in browser.get(check).text  # two parts at 1.887
+    today = clock.now().date()
+    Rate.objects.create(organization=sandbox.organization, prefix="966", price=Decimal(2), valid_from=today)
+    answer = browser.post(check, follow=True)
+    assert "the prices have changed" in answer.text
+    assert not BulkJob.objects.exists()
+    again = upload(browser, sandbox, csv(*good(2)))
+    browser.post(again)
+    assert BulkJob.objects.count() == 1
+
+
+def test_the_wrong_rows_of_a_file_that_is_gone_are_not_begun(console: Any, sandbox: OrganizationApp):
+    browser = console("operator")
+    draft = upload(browser, sandbox, csv(("12", "Hello"))).split("/")[-2]
+    UploadChunk.objects.all().delete()
+    answer = browser.get(reverse("admin:send_file_errors", args=[draft]))
+    assert answer.status_code == 302
 
 
 def test_the_file_is_kept_to_the_byte(console: Any, sandbox: OrganizationApp):

@@ -668,3 +668,18 @@ def test_a_balance_is_forgotten_with_the_credentials(organization: Organization)
     balances.keep(app, Balance(Decimal(7)))
     installing.uninstall(app=app)
     assert OrganizationApp.objects.filter(pk=app.pk, balance=None).exists()
+
+
+def test_an_answer_about_other_credentials_is_not_kept(organization: Organization):
+    app = factories.install(organization, "taqnyat-sms")
+    secret = next(field.name for field in catalogue.find(app.slug).credential_fields if field.is_secret)
+    asked = OrganizationApp.objects.get(pk=app.pk)
+    installing.change(app=app, credentials={secret: factories.CREDENTIALS["taqnyat-sms"][secret][::-1]})
+    balances.keep(asked, Balance(Decimal(7)))
+    assert OrganizationApp.objects.filter(pk=app.pk, balance=None).exists()
+
+
+def test_a_figure_that_no_account_has_is_not_kept(organization: Organization):
+    app = factories.install(organization, "taqnyat-sms")
+    balances.keep(app, Balance(Decimal(10) ** 21))
+    assert OrganizationApp.objects.filter(pk=app.pk, balance=None).exists()

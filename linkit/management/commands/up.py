@@ -197,7 +197,7 @@ class Command(BaseCommand):
             "VAR_DIR": str(settings.VAR_DIR),
         }
         celery = [sys.executable, "-m", "celery", "-A", "linkit"]
-        worker = "worker -P threads -c 6 -Q drain,upkeep,bulk --without-mingle --without-gossip --without-heartbeat"
+        worker = "worker -P threads -c 7 -Q drain,upkeep,bulk --without-mingle --without-gossip --without-heartbeat"
         host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
         # No control socket: it would lie in the home folder, one for all instances.
         web_call = math.ceil(settings.PROVIDER_CALL_LIMIT_WEB.total_seconds())
