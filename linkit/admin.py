@@ -92,6 +92,13 @@ class OrganizationAdmin(TenantAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return reach(request).is_superuser
 
+    def risks(self, request: HttpRequest, obj: Organization) -> list[str]:
+        found = _removed_members(request)
+        if reach(request).is_superuser and obj.is_active and "is_active" not in request.POST:
+            off = _("The organization is switched off: its people cannot log in, and its keys are refused.")
+            found.append(off)
+        return found
+
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return [MembershipInline] if reach(request).is_superuser else []
 
@@ -114,6 +121,20 @@ class OrganizationAdmin(TenantAdmin):
         return [str(each) for each in objs], {"organizations": len(objs)}, set(), kept
 
 
+def _removed_members(request: HttpRequest) -> list[str]:
+    """Say who loses access by the inline of memberships that is posted."""
+    ticked = [
+        request.POST.get(name.removesuffix("-DELETE") + "-id", "")
+        for name in request.POST
+        if name.startswith("memberships-") and name.endswith("-DELETE")
+    ]
+    members = Membership.objects.filter(pk__in=[pk for pk in ticked if pk.isdecimal()])
+    return [
+        _("%(person)s loses access to %(organization)s.") % {"person": each.user, "organization": each.organization}
+        for each in members.select_related("user", "organization")
+    ]
+
+
 def _history(organization: Organization) -> list[str]:
     """Return what the organization has that its deletion would take along, people and keys apart."""
     found = []
@@ -122,9 +143,8 @@ def _history(organization: Organization) -> list[str]:
         if model in (Membership, Token):
             continue
         if model._base_manager.filter(**{relation.field.name: organization}).exists():
-            what = model._meta.verbose_name_plural
-            found.append(_("%(what)s; switch the organization off instead") % {"what": what})
-    return found
+            found.append(str(model._meta.verbose_name_plural))
+    return [*found, _("Switch the organization off instead.")] if found else []
 
 
 # --- people ---------------------------------------------------------------------------------------------------
@@ -180,6 +200,16 @@ class UserAdmin(ConsoleAdmin, StockUserAdmin):
         (_lazy("Times"), {"fields": ["created_at", "last_login"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "is_staff", "password1", "password2"]})]
+
+    def risks(self, request: HttpRequest, obj: User) -> list[str]:
+        found, given = _removed_members(request), request.POST
+        if obj.is_active and "is_active" not in given:
+            found.append(_("%(person)s cannot log in any more.") % {"person": obj})
+        elif obj.is_staff and "is_staff" not in given:
+            found.append(_("%(person)s cannot log in to the console any more.") % {"person": obj})
+        if not obj.is_superuser and "is_superuser" in given:
+            found.append(_("%(person)s may see and do everything, in all organizations.") % {"person": obj})
+        return found
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # the audit trail would go with the person; switch them off instead

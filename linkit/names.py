@@ -68,6 +68,14 @@ _SHOWN = (
     noop("channels"),
     noop("type"),
 )
+# Of Django's own pages, where its Arabic lacks them or says them badly.
+_DJANGOS = (
+    noop("Reset password"),
+    noop("Raw passwords are not stored, so there is no way to see the user’s password."),
+    noop("Filter"),
+    noop("Add another %(verbose_name)s"),
+    noop("Add %(name)s"),
+)
 
 
 def _plural(model: type[Model]) -> str:
@@ -79,7 +87,7 @@ _lazy_plural = lazy(_plural, str)
 
 
 @receiver(class_prepared)
-def translate_names(sender: type[Model], **_: Any) -> None:
+def translate_names(sender: type[Model], **kwargs: Any) -> None:
     """Let what nobody named be looked up in the catalogue, which has its English."""
     options: Any = sender._meta
     if isinstance(options.verbose_name, str):

@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from linkit import audit
@@ -206,6 +207,28 @@ class ConsoleAdmin(admin.ModelAdmin):
         except (DataError, OverflowError):  # a number or a date in the URL that no column holds
             return start_over
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Ask before a form is saved that `risks` something; all that was typed is sent again with the answer."""
+        obj = self.get_object(request, object_id) if request.method == "POST" and object_id else None
+        is_asked = obj is not None and "_confirmed" not in request.POST and self.has_change_permission(request, obj)
+        if is_asked and (found := self.risks(request, obj)):
+            given = [
+                (name, text) for name, texts in request.POST.lists() for text in texts if name != "csrfmiddlewaretoken"
+            ]
+            context = {"title": _("Save this?"), "risks": found, "given": given, "original": obj}
+            return self.page(request, "linkit/risks.html", context)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def risks(self, request: HttpRequest, obj: Any) -> list[str]:
+        """Return what the form that is posted would do to `obj` and nobody does by the way, in sentences."""
+        return []
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -245,6 +268,20 @@ class ConsoleAdmin(admin.ModelAdmin):
     def _note_stock(self, request: HttpRequest, obj: Any, message: Any, flag: int) -> None:
         whose = self.audited_organization_id(obj)
         audit.record_stock(obj, message, user=person(request), organization_id=whose, flag=flag)
+
+    def page(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+    ) -> TemplateResponse:
+        """Return a page of our own inside the console's frame."""
+        request.current_app = self.admin_site.name
+        frame = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "subtitle": None,
+            "list_title": self.list_title,
+        }
+        return TemplateResponse(request, template, {**frame, **context}, status=status)
 
 
 class ReadOnlyAdmin(ConsoleAdmin):
@@ -315,20 +352,6 @@ class TenantAdmin(ConsoleAdmin):
             request, self.opts, object_id
         )
         return answer
-
-    def page(
-        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
-    ) -> TemplateResponse:
-        """Return a page of our own inside the console's frame."""
-        request.current_app = self.admin_site.name
-        frame = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "subtitle": None,
-            "list_title": self.list_title,
-        }
-        return TemplateResponse(request, template, {**frame, **context}, status=status)
 
 
 class OrganizationFilter(admin.SimpleListFilter):

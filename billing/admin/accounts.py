@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import gettext_noop as noop
 
 from billing import alerts, ledger
+from billing.descriptions import in_words
 from billing.forms import AdjustForm, MoveForm, ThresholdsForm, TopUpForm
 from billing.models import BalanceAlert, CreditAccount, CreditTransaction
 from linkit.errors import LinkitError
@@ -179,7 +180,12 @@ class CreditAccountAdmin(TenantAdmin):
             "may_move": reach(request).is_superuser,
             "thresholds": [amount(alert.threshold) for alert in account.alerts.all()],
             "entries": [
-                {"row": entry, "amount": amount(entry.amount), "after": amount(entry.balance_after)}
+                {
+                    "row": entry,
+                    "amount": amount(entry.amount),
+                    "after": amount(entry.balance_after),
+                    "description": in_words(entry.description),
+                }
                 for entry in account.transactions.select_related("created_by")[:_ENTRIES_SHOWN]
             ],
             "is_wide": reach(request).is_wide,

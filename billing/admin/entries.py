@@ -21,6 +21,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from billing.descriptions import in_words
 from billing.models import CreditTransaction, Kind
 from linkit import spreadsheet
 from linkit.days import DayRangeFilter
@@ -96,6 +97,7 @@ class CreditTransactionAdmin(ReadOnlyAdmin, TenantAdmin):
         context = {
             "title": f"{entry.get_kind_display()}: {in_figures(entry.amount)}",
             "entry": entry,
+            "description": in_words(entry.description),
             "type": self.type(entry),
             "amount": amount(entry.amount),
             "balance": amount(entry.balance_after),
@@ -145,7 +147,7 @@ class CreditTransactionAdmin(ReadOnlyAdmin, TenantAdmin):
 
     @admin.display(description=_lazy("Description"))
     def described(self, entry: CreditTransaction) -> SafeString:
-        shown = format_html("<bdi>{}</bdi>", entry.description or "–")
+        shown = format_html("<bdi>{}</bdi>", in_words(entry.description) or "–")
         if entry.created_by is None:
             return shown
         by = format_html(_("by <bdi>{}</bdi>"), entry.created_by)

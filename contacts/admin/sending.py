@@ -15,7 +15,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import gettext_noop as noop
-from django.utils.translation import ngettext
 
 from billing import ledger
 from contacts import preview, programs, rendering, single
@@ -188,6 +187,4 @@ class SendingAdmin(ChoosingAdmin):
 
 def _name_for(count: int) -> str:
     """Return a name by which a program to chosen contacts is known again; whoever sends it may write another."""
-    now = f"{timezone.localtime():%Y-%m-%d %H:%M}"
-    name = ngettext("%(count)s chosen contact, %(time)s", "%(count)s chosen contacts, %(time)s", count)
-    return name % {"count": f"{count:,}", "time": now}
+    return f"{timezone.localtime():%Y-%m-%d %H:%M} ({count:,})"  # it is stored, so in no language

@@ -239,6 +239,7 @@ SPECTACULAR_SETTINGS = {
 # Of the console. The API, the log and what is stored are in English.
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ar", "العربية")]
+LOCALE_PATHS = [BASE_DIR / "linkit" / "locale"]  # before the words of Django's own
 LANGUAGE_COOKIE_NAME, LANGUAGE_COOKIE_AGE = "linkit_language", 31_536_000
 LANGUAGE_COOKIE_SECURE, LANGUAGE_COOKIE_HTTPONLY, LANGUAGE_COOKIE_SAMESITE = IS_HTTPS, True, "Lax"
 # Figures are written alike in every language, as our scripts write them too.

@@ -89,7 +89,7 @@ def test_an_org_admin_changes_settings_but_not_the_name(console: Any, organizati
 def test_an_organization_with_a_history_is_not_deleted(console: Any, organization: Organization, sandbox: Any):
     browser = console("superuser")
     url = reverse("admin:linkit_organization_delete", args=[organization.pk])
-    assert "switch the organization off" in browser.get(url).text
+    assert "Switch the organization off" in browser.get(url).text
     browser.post(url, {"post": "yes"})
     assert Organization.objects.filter(pk=organization.pk).exists()
     empty = factories.make_organization("Empty")
@@ -154,3 +154,43 @@ def test_times_are_in_the_organizations_zone(console: Any, sandbox: Any, send: A
     page = console("viewer").get(reverse("admin:sms_providers_smslog_change", args=[log.pk])).text
     assert "Asia/Riyadh" in page
     assert f"{log.created_at.astimezone(ZoneInfo('Asia/Riyadh')):%Y-%m-%d %H:%M:%S}" in page
+
+
+def test_switching_off_and_taking_access_away_ask_first(console: Any, organization: Organization):
+    browser, url = console("superuser"), reverse("admin:linkit_organization_change", args=[organization.pk])
+    member = Membership.objects.create(user=factories.make_user(), organization=organization, role=Role.VIEWER)
+    data = {
+        "name": "Renamed", "default_region": "EG", "time_zone": "Africa/Cairo",
+        "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "1", "memberships-MIN_NUM_FORMS": "0",
+        "memberships-MAX_NUM_FORMS": "1000", "memberships-0-id": str(member.pk), "memberships-0-DELETE": "on",
+        "memberships-0-organization": str(organization.pk), "memberships-0-user": str(member.user_id),
+        "memberships-0-role": "viewer",
+    }  # fmt: skip
+    asked = browser.post(url, data)
+    assert asked.status_code == 200
+    assert "its keys are refused" in asked.text
+    assert f"{member.user} loses access" in asked.text
+    assert 'name="name" value="Renamed"' in asked.text
+    organization.refresh_from_db()
+    assert (organization.name, organization.is_active) == ("Acme", True)
+    assert browser.post(url, {**data, "_confirmed": "yes"}).status_code == 302
+    organization.refresh_from_db()
+    assert (organization.name, organization.is_active) == ("Renamed", False)
+    assert not Membership.objects.filter(pk=member.pk).exists()
+
+
+def test_making_somebody_a_superuser_asks_first(console: Any, organization: Organization):
+    person = factories.make_user(organization, is_staff=True)
+    browser, url = console("superuser"), reverse("admin:linkit_user_change", args=[person.pk])
+    data = {
+        "email": person.email, "is_active": "on", "is_staff": "on", "is_superuser": "on",
+        "memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0", "memberships-MIN_NUM_FORMS": "0",
+        "memberships-MAX_NUM_FORMS": "1000",
+    }  # fmt: skip
+    assert "may see and do everything" in browser.post(url, data).text
+    person.refresh_from_db()
+    assert not person.is_superuser
+    browser.post(url, {**data, "_confirmed": "yes"})
+    person.refresh_from_db()
+    assert person.is_superuser
+    assert "cannot log in any more" in browser.post(url, {k: v for k, v in data.items() if k != "is_active"}).text

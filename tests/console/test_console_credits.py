@@ -566,6 +566,6 @@ def test_an_organization_with_credits_is_not_deleted(console: Any, organization:
     factories.top_up(organization, "5")
     url = reverse("admin:linkit_organization_delete", args=[organization.pk])
     browser = console("superuser")
-    assert "switch the organization off" in browser.get(url).text
+    assert "Switch the organization off" in browser.get(url).text
     browser.post(url, {"post": "yes"})
     assert Organization.objects.filter(pk=organization.pk).exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Message
+from django.utils import translation
 
 from tests import services, translations
 
@@ -68,6 +69,14 @@ def test_what_django_reads_is_what_is_written_down(language: str):
 def _forms(message: Message) -> list[str]:
     assert isinstance(message.string, tuple)
     return list(message.string)
+
+
+@every_language
+def test_our_words_come_before_those_of_django(language: str):
+    with translation.override(language):
+        for message in translations.stored(language):
+            if message.id and isinstance(message.id, str) and not message.context:
+                assert translation.gettext(message.id) == message.string
 
 
 class _Words(HTMLParser):
