@@ -57,8 +57,8 @@ def titled(kind: type[admin.FieldListFilter], name: Any) -> type[admin.FieldList
 
 
 STATUS_FILTER = ("status", titled(admin.ChoicesFieldListFilter, _lazy("status")))
-SOURCE_FILTER = ("source", titled(admin.ChoicesFieldListFilter, _lazy("came by")))
-CREATED_FILTER = ("created_at", titled(admin.DateFieldListFilter, _lazy("created at")))
+SOURCE_FILTER = ("source", titled(admin.ChoicesFieldListFilter, _lazy("source")))
+CREATED_FILTER = ("created_at", titled(admin.DateFieldListFilter, _lazy("day")))
 
 
 class AppFilter(admin.SimpleListFilter):

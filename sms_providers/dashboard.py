@@ -219,7 +219,7 @@ def providers(request: HttpRequest) -> Context | None:
                 "name": catalogue.app_name(slug),
                 "calls": _number(calls),
                 "share": ltr(_percent(accepted, calls)),
-                "kind": "good" if accepted == calls else "unsure" if accepted * 10 >= calls * 9 else "bad",
+                "kind": "good" if accepted * 100 >= calls * 99 else "unsure" if accepted * 10 >= calls * 9 else "bad",
                 "median": ltr(_("%(seconds)s s") % {"seconds": f"{seconds:.2f}"}),
             }
             for slug, calls, accepted, seconds in found["rows"]
