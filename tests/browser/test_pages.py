@@ -22,7 +22,8 @@ _NOT_A_PAGE = re.compile("/export/$|/errors/$")  # a download at once
 
 
 # What belongs to one row beside its own page looks alike everywhere, and each takes a second: in one language only.
-ASIDE = {"en": re.compile(r"/\*/(?!change/|history/)."), "ar": re.compile(r"/\*/history/")}
+# So are forms that add something, whose fields are those of the page that changes it.
+ASIDE = {"en": re.compile(r"/\*/(?!change/|history/|$)."), "ar": re.compile(r"/\*/history/|(?<!organizationapp)/add/$|/add/\*/$")}
 
 
 def kind_of(path: str) -> str:
