@@ -23,7 +23,10 @@ _NOT_A_PAGE = re.compile("/export/$|/errors/$")  # a download at once
 
 # What belongs to one row beside its own page looks alike everywhere, and each takes a second: in one language only.
 # So are forms that add something, whose fields are those of the page that changes it.
-ASIDE = {"en": re.compile(r"/\*/(?!change/|history/|$)."), "ar": re.compile(r"/\*/history/|(?<!organizationapp)/add/$|/add/\*/$")}
+ASIDE = {
+    "en": re.compile(r"/\*/(?!change/|history/|$)."),
+    "ar": re.compile(r"/\*/history/|(?<!organizationapp)/add/$|/add/\*/$"),
+}
 
 
 def kind_of(path: str) -> str:
