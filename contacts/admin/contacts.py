@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE
+from django.contrib.admin.models import ADDITION
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -29,7 +28,6 @@ from contacts.console import GENDER_FILTER, AudienceFilter, dress, find_contacts
 from contacts.forms import ContactForm, MembersForm
 from contacts.models import Audience, Contact
 from contacts.resources import columns_of
-from linkit import audit
 from linkit.errors import LinkitError
 from linkit.markup import ltr
 from linkit.models import Organization
@@ -77,19 +75,9 @@ class ContactAdmin(SendingAdmin, SheetsAdmin):
         is_first_of = is_list and not set(request.GET) - _OF_A_PLAIN_SEARCH
         return find_contacts(request, queryset, search_term, is_first_of=is_first_of), False
 
-    def note(
-        self,
-        request: HttpRequest,
-        obj: Model,
-        text: str,
-        values: Mapping[str, audit.Value] | None = None,
-        *,
-        flag: int = CHANGE,
-        name: str = "",
-    ) -> None:
+    def audited_name(self, obj: Any) -> str:
         # The audit trail outlives a person's wish to be forgotten.
-        own = str(obj.pk) if isinstance(obj, Contact) else name
-        super().note(request, obj, text, values, flag=flag, name=own)
+        return str(obj.pk) if isinstance(obj, Contact) else ""
 
     # --- columns ---
 

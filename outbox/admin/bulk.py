@@ -378,7 +378,7 @@ class BulkJobAdmin(ReadOnlyAdmin, TenantAdmin):
                 "crumb": job,
                 "back": _url(job),
             }
-            return self.page(request, "outbox/job_act.html", context)
+            return self.page(request, "outbox/act.html", context)
         return HttpResponseRedirect(_url(job))
 
     def progress_view(self, request: HttpRequest, pk: UUID) -> JsonResponse:

@@ -336,7 +336,7 @@ class MessageAdmin(SendOnePages, MessageListAdmin):
             "back": back,
             "crumb": _("SMS to %(recipient)s") % {"recipient": message.recipient},
         }
-        return self.page(request, "outbox/message_act.html", context)
+        return self.page(request, "outbox/act.html", context)
 
     @admin.action(description=ACTS["cancel"].many, permissions=["send"])
     def cancel_chosen(self, request: HttpRequest, queryset: QuerySet[Message]) -> HttpResponse:
